@@ -1,0 +1,190 @@
+import { resolve } from 'node:path'
+
+/** The variables reelgate reads, as strings. The only reader of `process.env`. */
+export function readEnv(env: NodeJS.ProcessEnv = process.env): Env {
+  return Object.fromEntries(VARIABLES.map(name => [name, env[name]?.trim() || undefined])) as Env
+}
+
+const VARIABLES = [
+  'NODE_ENV',
+  'HOST',
+  'PORT',
+  'DATABASE_URL',
+  'DATA_DIR',
+  'NEMO_API_URL',
+  'NEMO_WEB_URL',
+  'NEMO_SKILL_SOURCE',
+  'NEMO_TOKEN',
+  'NEMO_STREAMING',
+  'NEMO_BODY_CASE',
+  'TOKEN_KEYS',
+  'OPS_TOKEN',
+  'ALLOWED_ORIGINS',
+  'TRUST_PROXY',
+  'LOG_LEVEL',
+  'RENDER_POLL_MS',
+  'RATE_LIMIT_RETRY_MS',
+  'RUN_LIMIT_MS',
+  'STREAM_SILENCE_MS',
+  'STREAM_NOTICE_MS',
+  'RECONCILE_FIRST_MS',
+  'RECONCILE_EVERY_MS',
+  'RECONCILE_READS',
+  'MAX_UPLOAD_BYTES',
+] as const
+
+export type Env = Record<(typeof VARIABLES)[number], string | undefined>
+
+export interface TokenKey {
+  id: string
+  secret: Buffer
+}
+
+export interface Config {
+  production: boolean
+  http: { host: string; port: number; allowedOrigins: string[]; trustProxy: string[] | false }
+  logLevel: string
+  dataDir: string
+  /** `url: null` means: the embedded Postgres under `dataDir`. */
+  database: { url: string | null }
+  upstream: {
+    /** `null` means: start the sandbox. */
+    apiUrl: string | null
+    webUrl: string
+    skillSource: string
+    sharedToken: string | null
+    streaming: boolean
+    bodyCase: 'snake' | 'camel'
+    rateLimitRetryMs: number
+  }
+  /** `null` means: generated under `dataDir`. The first key seals, all of them open. */
+  tokenKeys: TokenKey[] | null
+  runs: {
+    limitMs: number
+    silenceMs: number
+    noticeMs: number
+    reconcile: { firstMs: number; everyMs: number; reads: number }
+  }
+  renders: { pollMs: number }
+  uploads: { maxBytes: number }
+  opsToken: string | null
+}
+
+export class ConfigError extends Error {
+  readonly mistakes: string[]
+
+  constructor(mistakes: string[]) {
+    super(
+      `The configuration has ${mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`}:\n${mistakes.map(m => `  - ${m}`).join('\n')}`,
+    )
+    this.name = 'ConfigError'
+    this.mistakes = mistakes
+  }
+}
+
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
+
+/** Checks every setting and names all mistakes together; throws ConfigError (exit code 78). */
+export function toConfig(env: Env): Config {
+  const mistakes: string[] = []
+  const wrong = (name: keyof Env, why: string) => mistakes.push(`${name} ${why}`)
+
+  const integer = (name: keyof Env, fallback: number, min: number, max: number) => {
+    const value = env[name]
+    if (value === undefined) return fallback
+    if (/^\d{1,15}$/.test(value) && Number(value) >= min && Number(value) <= max) return Number(value)
+    wrong(name, `must be a whole number from ${min} to ${max}`)
+    return fallback
+  }
+  const oneOf = <T extends string>(name: keyof Env, allowed: readonly T[], fallback: T): T => {
+    const value = env[name]
+    if (value === undefined || allowed.includes(value as T)) return (value as T) ?? fallback
+    wrong(name, `must be one of ${allowed.join(', ')}`)
+    return fallback
+  }
+  const url = (name: keyof Env, protocols: string[]) => {
+    const value = env[name]
+    if (value === undefined) return null
+    if (URL.canParse(value) && protocols.includes(new URL(value).protocol)) return value.replace(/\/+$/, '')
+    wrong(name, `must be a URL that begins with ${protocols.map(p => `${p}//`).join(' or ')}`)
+    return null
+  }
+  const header = (name: keyof Env, fallback: string | null) => {
+    const value = env[name] ?? fallback
+    if (value !== null && !/^[\x21-\x7e]{1,4096}$/.test(value))
+      wrong(name, 'must be printable ASCII without spaces')
+    return value
+  }
+
+  const production = oneOf('NODE_ENV', ['production', 'development', 'test'], 'development') === 'production'
+  const config: Config = {
+    production,
+    http: {
+      host: env.HOST ?? '127.0.0.1',
+      port: integer('PORT', 8080, 0, 65535),
+      allowedOrigins: origins(env.ALLOWED_ORIGINS, why => wrong('ALLOWED_ORIGINS', why)),
+      trustProxy: env.TRUST_PROXY ? list(env.TRUST_PROXY) : false,
+    },
+    logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
+    dataDir: resolve(env.DATA_DIR ?? '.data'),
+    database: { url: url('DATABASE_URL', ['postgres:', 'postgresql:']) },
+    upstream: {
+      apiUrl: url('NEMO_API_URL', ['http:', 'https:']),
+      webUrl: url('NEMO_WEB_URL', ['http:', 'https:']) ?? 'https://nemovideo.com',
+      skillSource: header('NEMO_SKILL_SOURCE', 'reelgate') ?? 'reelgate',
+      sharedToken: header('NEMO_TOKEN', null),
+      streaming: oneOf('NEMO_STREAMING', ['true', 'false'], 'true') === 'true',
+      bodyCase: oneOf('NEMO_BODY_CASE', ['snake', 'camel'], 'snake'),
+      rateLimitRetryMs: integer('RATE_LIMIT_RETRY_MS', 30_000, 1, 3_600_000),
+    },
+    tokenKeys: tokenKeys(env.TOKEN_KEYS, why => wrong('TOKEN_KEYS', why)),
+    runs: {
+      limitMs: integer('RUN_LIMIT_MS', 900_000, 1, 86_400_000),
+      silenceMs: integer('STREAM_SILENCE_MS', 600_000, 1, 86_400_000),
+      noticeMs: integer('STREAM_NOTICE_MS', 120_000, 1, 86_400_000),
+      reconcile: {
+        firstMs: integer('RECONCILE_FIRST_MS', 30_000, 0, 3_600_000),
+        everyMs: integer('RECONCILE_EVERY_MS', 60_000, 1, 3_600_000),
+        reads: integer('RECONCILE_READS', 5, 1, 100),
+      },
+    },
+    renders: { pollMs: integer('RENDER_POLL_MS', 30_000, 10, 3_600_000) },
+    uploads: { maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000) },
+    opsToken: header('OPS_TOKEN', null),
+  }
+  if (production) {
+    if (!env.DATABASE_URL)
+      wrong('DATABASE_URL', 'must be set in production: the embedded database is for development')
+    if (!env.NEMO_API_URL) wrong('NEMO_API_URL', 'must be set in production: the sandbox is for development')
+    if (!env.TOKEN_KEYS) wrong('TOKEN_KEYS', 'must be set in production: generated keys are for development')
+  }
+  if (mistakes.length > 0) throw new ConfigError(mistakes)
+  return config
+}
+
+const list = (value: string) =>
+  value
+    .split(',')
+    .map(part => part.trim())
+    .filter(Boolean)
+
+function origins(value: string | undefined, wrong: (why: string) => void): string[] {
+  const all = list(value ?? '')
+  for (const origin of all)
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin)
+      wrong(`has "${origin}", which is not an origin such as https://app.example.com`)
+  return all
+}
+
+function tokenKeys(value: string | undefined, wrong: (why: string) => void): TokenKey[] | null {
+  if (value === undefined) return null
+  const keys = list(value).map(part => {
+    const [id = '', secret = ''] = part.split(':')
+    return { id, secret: Buffer.from(secret, 'base64') }
+  })
+  // The value itself is a secret: no part of it may stand in the message.
+  if (keys.length === 0 || keys.some(k => !/^[A-Za-z0-9_-]{1,32}$/.test(k.id) || k.secret.length !== 32))
+    wrong('must be kid:key,… with a kid of letters and digits and a key of 32 bytes in base64')
+  else if (new Set(keys.map(k => k.id)).size !== keys.length) wrong('has the same kid twice')
+  return keys
+}

@@ -1,0 +1,64 @@
+import { inArray, sql } from 'drizzle-orm'
+import type { Entry } from '../services/events/event.ts'
+import type { Db } from './client.ts'
+import { projects } from './schema.ts'
+
+interface Row extends Record<string, unknown> {
+  seq: string
+  run_id: string | null
+  at: Date
+  chunk: string
+}
+
+/**
+ * Appends chunks (JSON text) to a project's log. The numbers are drawn under the project's row lock, so the order of
+ * numbers is the order of commits: a reader of `seq > n` never misses one. Empty when the project does not exist.
+ */
+export async function appendEvents(
+  db: Db,
+  projectId: string,
+  runId: string | null,
+  chunks: string[],
+): Promise<Entry[]> {
+  const { rows } = await db.execute<{ seq: string; at: Date }>(sql`
+    with head as (
+      update projects set last_seq = last_seq + ${chunks.length}, last_activity_at = now()
+      where id = ${projectId} returning last_seq - ${chunks.length} as base)
+    insert into events (project_id, seq, run_id, at, chunk)
+    select ${projectId}, head.base + item.n, ${runId}::uuid, date_trunc('milliseconds', clock_timestamp()), item.chunk::json
+    from head, unnest(${sql.param(chunks)}::text[]) with ordinality as item (chunk, n)
+    returning seq, at`)
+  return rows
+    .map(row => ({ projectId, seq: Number(row.seq), runId, at: new Date(row.at), chunk: '' }))
+    .sort((a, b) => a.seq - b.seq)
+    .map((entry, i) => ({ ...entry, chunk: chunks[i]! }))
+}
+
+/** Entries after `seq`, oldest first. */
+export async function readEvents(db: Db, projectId: string, seq: number, limit: number): Promise<Entry[]> {
+  const { rows } = await db.execute<Row>(sql`
+    select seq, run_id, at, chunk::text as chunk from events
+    where project_id = ${projectId} and seq > ${seq} order by seq limit ${limit}`)
+  return rows.map(row => ({
+    projectId,
+    seq: Number(row.seq),
+    runId: row.run_id,
+    at: new Date(row.at),
+    chunk: row.chunk,
+  }))
+}
+
+/** The newest number of each project, by id. */
+export async function readHeads(db: Db, projectIds: string[]): Promise<Map<string, number>> {
+  if (projectIds.length === 0) return new Map()
+  const rows = await db
+    .select({ id: projects.id, lastSeq: projects.lastSeq })
+    .from(projects)
+    .where(inArray(projects.id, projectIds))
+  return new Map(rows.map(row => [row.id, row.lastSeq]))
+}
+
+export async function readEpoch(db: Db): Promise<string> {
+  const { rows } = await db.execute<{ epoch: string }>(sql`select epoch from log_epoch`)
+  return rows[0]!.epoch
+}

@@ -1,0 +1,114 @@
+import { and, desc, eq, isNull, lt, sql } from 'drizzle-orm'
+import type { Db } from './client.ts'
+import { projects } from './schema.ts'
+
+export type ProjectRow = typeof projects.$inferSelect
+
+export async function insertProject(
+  db: Db,
+  project: { id: string; userId: string; name: string; language: string },
+): Promise<ProjectRow> {
+  const [row] = await db.insert(projects).values(project).returning()
+  return row!
+}
+
+/** The user's own project; another's is not found. */
+export async function findProject(db: Db, userId: string, id: string): Promise<ProjectRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(projects)
+    .where(and(eq(projects.id, id), eq(projects.userId, userId), isNull(projects.deletedAt)))
+  return row
+}
+
+/** For jobs, which act for whoever owns the project. */
+export async function loadProject(db: Db, id: string): Promise<ProjectRow | undefined> {
+  const [row] = await db.select().from(projects).where(eq(projects.id, id))
+  return row
+}
+
+export async function lockProject(db: Db, id: string): Promise<ProjectRow | undefined> {
+  const [row] = await db.select().from(projects).where(eq(projects.id, id)).for('update')
+  return row
+}
+
+/** Newest first; `after` is the id of the last project of the page before. */
+export async function listProjects(
+  db: Db,
+  userId: string,
+  after: string | undefined,
+  limit: number,
+): Promise<ProjectRow[]> {
+  return db
+    .select()
+    .from(projects)
+    .where(
+      and(
+        eq(projects.userId, userId),
+        isNull(projects.deletedAt),
+        after ? lt(projects.id, after) : undefined,
+      ),
+    )
+    .orderBy(desc(projects.id))
+    .limit(limit)
+}
+
+export async function renameProject(db: Db, id: string, name: string): Promise<ProjectRow> {
+  const [row] = await db.update(projects).set({ name }).where(eq(projects.id, id)).returning()
+  return row!
+}
+
+export async function deleteProject(db: Db, id: string): Promise<void> {
+  await db.update(projects).set({ deletedAt: sql`now()` }).where(eq(projects.id, id))
+}
+
+/** Gives the project the upstream session that follows `generation`; false when somebody else has done so. */
+export async function storeSession(
+  db: Db,
+  id: string,
+  generation: number,
+  session: { sessionId: string; taskId: string },
+): Promise<boolean> {
+  const rows = await db
+    .update(projects)
+    .set({ ...session, sessionGeneration: generation + 1 })
+    .where(and(eq(projects.id, id), eq(projects.sessionGeneration, generation)))
+    .returning({ id: projects.id })
+  return rows.length > 0
+}
+
+export type ProjectState = Pick<
+  ProjectRow,
+  'fingerprint' | 'draft' | 'timeline' | 'media' | 'summary' | 'exportable' | 'revision'
+>
+
+export async function storeState(db: Db, id: string, state: ProjectState): Promise<ProjectRow> {
+  const [row] = await db
+    .update(projects)
+    .set({ ...state, stateFetchedAt: sql`now()` })
+    .where(eq(projects.id, id))
+    .returning()
+  return row!
+}
+
+export async function touchStateFetched(db: Db, id: string): Promise<void> {
+  await db.update(projects).set({ stateFetchedAt: sql`now()` }).where(eq(projects.id, id))
+}
+
+/** A new upstream session begins with nothing: what was known of the old one is dropped. */
+export async function clearState(db: Db, id: string): Promise<ProjectRow> {
+  const [row] = await db
+    .update(projects)
+    .set({
+      fingerprint: null,
+      draft: null,
+      timeline: null,
+      media: [],
+      summary: null,
+      exportable: false,
+      revision: sql`${projects.revision} + 1`,
+    })
+    .where(eq(projects.id, id))
+    .returning()
+  return row!
+}

@@ -1,0 +1,288 @@
+import { sql } from 'drizzle-orm'
+import {
+  bigint,
+  boolean,
+  check,
+  customType,
+  index,
+  integer,
+  json,
+  jsonb,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uniqueIndex,
+  uuid,
+} from 'drizzle-orm/pg-core'
+import type { Problem } from '../problems.ts'
+
+const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' })
+const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3 })
+const id = (name = 'id') => uuid(name)
+
+export const users = pgTable('users', {
+  id: id().primaryKey(),
+  kind: text({ enum: ['guest', 'account'] }).notNull(),
+  language: text().notNull(),
+  email: text(),
+  createdAt: at('created_at').notNull().defaultNow(),
+})
+
+export const clientSessions = pgTable(
+  'client_sessions',
+  {
+    id: id().primaryKey(),
+    userId: id('user_id')
+      .notNull()
+      .references(() => users.id, { onDelete: 'cascade' }),
+    tokenHash: bytea('token_hash').notNull(),
+    delivery: text({ enum: ['bearer', 'cookie'] }).notNull(),
+    createdAt: at('created_at').notNull().defaultNow(),
+    expiresAt: at('expires_at').notNull(),
+  },
+  t => [
+    uniqueIndex('client_sessions_token_hash').on(t.tokenHash),
+    index('client_sessions_user').on(t.userId),
+    index('client_sessions_expires').on(t.expiresAt),
+  ],
+)
+
+export const tickets = pgTable('tickets', {
+  ticketHash: bytea('ticket_hash').primaryKey(),
+  sessionId: id('session_id')
+    .notNull()
+    .references(() => clientSessions.id, { onDelete: 'cascade' }),
+  expiresAt: at('expires_at').notNull(),
+})
+
+/** The upstream identity of a user. `generation` grows with each new token: a caller renews the one it used. */
+export const upstreamAccounts = pgTable('upstream_accounts', {
+  userId: id('user_id')
+    .primaryKey()
+    .references(() => users.id, { onDelete: 'cascade' }),
+  kind: text({ enum: ['anonymous', 'linked'] }).notNull(),
+  clientId: uuid('client_id').notNull(),
+  sealedToken: text('sealed_token'),
+  tokenExpiresAt: at('token_expires_at'),
+  generation: integer().notNull().default(0),
+  upstreamUserId: text('upstream_user_id'),
+  state: text({ enum: ['none', 'ready', 'reauth_required', 'rate_limited'] })
+    .notNull()
+    .default('none'),
+  retryAt: at('retry_at'),
+  /** A mint is on its way; until then nobody else asks. */
+  mintingUntil: at('minting_until'),
+  mints: integer().notNull().default(0),
+  createdAt: at('created_at').notNull().defaultNow(),
+  updatedAt: at('updated_at').notNull().defaultNow(),
+})
+
+export const projects = pgTable(
+  'projects',
+  {
+    id: id().primaryKey(),
+    userId: id('user_id')
+      .notNull()
+      .references(() => users.id, { onDelete: 'cascade' }),
+    name: text().notNull(),
+    language: text().notNull(),
+    sessionId: text('session_id'),
+    taskId: text('task_id'),
+    sessionGeneration: integer('session_generation').notNull().default(0),
+    lastSeq: bigint('last_seq', { mode: 'number' }).notNull().default(0),
+    revision: integer().notNull().default(0),
+    fingerprint: text(),
+    /** The draft exactly as the upstream sent it: a render gets these bytes. */
+    draft: text(),
+    timeline: jsonb(),
+    media: jsonb().notNull().default([]),
+    summary: text(),
+    exportable: boolean().notNull().default(false),
+    stateFetchedAt: at('state_fetched_at'),
+    createdAt: at('created_at').notNull().defaultNow(),
+    lastActivityAt: at('last_activity_at').notNull().defaultNow(),
+    deletedAt: at('deleted_at'),
+  },
+  t => [index('projects_user').on(t.userId, t.id)],
+)
+
+/** `delivery` is what is known of the message on its way upstream; only `not_sent` may ever be sent. */
+export const runs = pgTable(
+  'runs',
+  {
+    id: id().primaryKey(),
+    projectId: id('project_id')
+      .notNull()
+      .references(() => projects.id, { onDelete: 'cascade' }),
+    userId: id('user_id').notNull(),
+    platform: text().notNull(),
+    text: text().notNull(),
+    state: text({ enum: ['queued', 'running', 'reconciling', 'completed', 'failed', 'stopped'] }).notNull(),
+    delivery: text({ enum: ['not_sent', 'sent', 'acknowledged', 'unknown'] })
+      .notNull()
+      .default('not_sent'),
+    /** The worker that may write this run; a worker that lost the job holds an older one. */
+    holder: uuid(),
+    reply: text(),
+    summary: text(),
+    outcome: text({ enum: ['answered', 'edited', 'unchanged', 'unknown'] }),
+    problem: jsonb().$type<Problem>(),
+    stopRequestedAt: at('stop_requested_at'),
+    settled: boolean().notNull().default(true),
+    baseline: text(),
+    openMessageId: text('open_message_id'),
+    reads: integer().notNull().default(0),
+    lastRead: text('last_read'),
+    nextReadAt: at('next_read_at'),
+    creditsBefore: integer('credits_before'),
+    creditsAfter: integer('credits_after'),
+    createdAt: at('created_at').notNull().defaultNow(),
+    startedAt: at('started_at'),
+    finishedAt: at('finished_at'),
+  },
+  t => [
+    index('runs_project').on(t.projectId, t.id),
+    index('runs_active').on(t.projectId).where(sql`state in ('queued', 'running', 'reconciling')`),
+  ],
+)
+
+export const events = pgTable(
+  'events',
+  {
+    projectId: id('project_id')
+      .notNull()
+      .references(() => projects.id, { onDelete: 'cascade' }),
+    seq: bigint({ mode: 'number' }).notNull(),
+    runId: id('run_id'),
+    at: at('at').notNull(),
+    chunk: json().notNull(),
+  },
+  t => [
+    primaryKey({ name: 'events_pkey', columns: [t.projectId, t.seq] }),
+    index('events_run').on(t.runId).where(sql`run_id is not null`),
+  ],
+)
+
+/** One row. A program that knows fewer migrations than `requires` must not run on this schema. */
+export const schemaCompatibility = pgTable(
+  'schema_compatibility',
+  { one: boolean().primaryKey().default(true), requires: integer().notNull() },
+  t => [check('schema_compatibility_one', sql`${t.one}`)],
+)
+
+/** One row: a log whose epoch differs may have gone backwards, so its cursors are not continued. */
+export const logEpoch = pgTable(
+  'log_epoch',
+  {
+    one: boolean().primaryKey().default(true),
+    epoch: text().notNull(),
+  },
+  t => [check('log_epoch_one', sql`${t.one}`)],
+)
+
+export const uploads = pgTable(
+  'uploads',
+  {
+    id: id().primaryKey(),
+    projectId: id('project_id')
+      .notNull()
+      .references(() => projects.id, { onDelete: 'cascade' }),
+    userId: id('user_id').notNull(),
+    state: text({ enum: ['receiving', 'forwarding', 'ready', 'failed'] }).notNull(),
+    filename: text().notNull(),
+    mediaType: text('media_type'),
+    bytes: bigint({ mode: 'number' }),
+    bytesForwarded: bigint('bytes_forwarded', { mode: 'number' }).notNull().default(0),
+    media: jsonb(),
+    problem: jsonb().$type<Problem>(),
+    createdAt: at('created_at').notNull().defaultNow(),
+    updatedAt: at('updated_at').notNull().defaultNow(),
+  },
+  t => [
+    index('uploads_project').on(t.projectId, t.id),
+    index('uploads_unfinished').on(t.updatedAt).where(sql`state in ('receiving', 'forwarding')`),
+  ],
+)
+
+/** `nextPollAt` decides when a render is looked at again; claiming it moves it ahead, which is the lease. */
+export const renders = pgTable(
+  'renders',
+  {
+    id: id().primaryKey(),
+    projectId: id('project_id')
+      .notNull()
+      .references(() => projects.id, { onDelete: 'cascade' }),
+    userId: id('user_id').notNull(),
+    platform: text().notNull(),
+    state: text({
+      enum: ['queued', 'submitting', 'rendering', 'completed', 'failed', 'cancelled'],
+    }).notNull(),
+    progress: integer().notNull().default(0),
+    attempts: integer().notNull().default(0),
+    format: text().notNull(),
+    quality: text().notNull(),
+    revision: integer().notNull(),
+    draft: text(),
+    problem: jsonb().$type<Problem>(),
+    fileUrl: text('file_url'),
+    fileBytes: bigint('file_bytes', { mode: 'number' }),
+    durationMs: integer('duration_ms'),
+    cancelRequestedAt: at('cancel_requested_at'),
+    polls: integer().notNull().default(0),
+    nextPollAt: at('next_poll_at'),
+    lease: uuid(),
+    createdAt: at('created_at').notNull().defaultNow(),
+    submittedAt: at('submitted_at'),
+    completedAt: at('completed_at'),
+  },
+  t => [
+    index('renders_user').on(t.userId, t.id),
+    index('renders_project').on(t.projectId, t.id),
+    index('renders_due').on(t.nextPollAt).where(sql`next_poll_at is not null`),
+    check('renders_ended', sql`(state in ('completed', 'failed', 'cancelled')) = (next_poll_at is null)`),
+  ],
+)
+
+/** One submission upstream, written before its first byte leaves. `upstreamId` is ours and never used twice. */
+export const renderAttempts = pgTable(
+  'render_attempts',
+  {
+    renderId: id('render_id')
+      .notNull()
+      .references(() => renders.id, { onDelete: 'cascade' }),
+    number: integer().notNull(),
+    upstreamId: text('upstream_id').notNull(),
+    sessionId: text('session_id').notNull(),
+    delivery: text({ enum: ['not_sent', 'sent', 'acknowledged', 'unknown'] }).notNull(),
+    unknownReads: integer('unknown_reads').notNull().default(0),
+    outcome: text({ enum: ['completed', 'failed', 'cancelled', 'lost'] }),
+    createdAt: at('created_at').notNull().defaultNow(),
+    endedAt: at('ended_at'),
+  },
+  t => [
+    primaryKey({ name: 'render_attempts_pkey', columns: [t.renderId, t.number] }),
+    uniqueIndex('render_attempts_upstream_id').on(t.upstreamId),
+  ],
+)
+
+export const idempotencyKeys = pgTable(
+  'idempotency_keys',
+  {
+    userId: id('user_id')
+      .notNull()
+      .references(() => users.id, { onDelete: 'cascade' }),
+    route: text().notNull(),
+    key: text().notNull(),
+    bodyHash: bytea('body_hash').notNull(),
+    status: integer(),
+    headers: jsonb().$type<Record<string, string>>(),
+    body: text(),
+    lockedUntil: at('locked_until').notNull(),
+    createdAt: at('created_at').notNull().defaultNow(),
+  },
+  t => [
+    primaryKey({ name: 'idempotency_keys_pkey', columns: [t.userId, t.route, t.key] }),
+    index('idempotency_keys_created').on(t.createdAt),
+  ],
+)

@@ -1,0 +1,75 @@
+import { and, eq, gt, lt, sql } from 'drizzle-orm'
+import type { Db } from './client.ts'
+import { clientSessions, tickets, users } from './schema.ts'
+
+export type UserRow = typeof users.$inferSelect
+export interface SessionRow {
+  sessionId: string
+  delivery: 'bearer' | 'cookie'
+  expiresAt: Date
+  user: UserRow
+}
+
+export async function insertUser(
+  db: Db,
+  user: { id: string; kind: 'guest' | 'account'; language: string },
+): Promise<UserRow> {
+  const [row] = await db.insert(users).values(user).returning()
+  return row!
+}
+
+export async function insertClientSession(
+  db: Db,
+  session: typeof clientSessions.$inferInsert,
+): Promise<void> {
+  await db.insert(clientSessions).values(session)
+}
+
+const sessionFields = {
+  sessionId: clientSessions.id,
+  delivery: clientSessions.delivery,
+  expiresAt: clientSessions.expiresAt,
+  user: users,
+}
+
+export async function findClientSession(db: Db, tokenHash: Buffer): Promise<SessionRow | undefined> {
+  const [row] = await db
+    .select(sessionFields)
+    .from(clientSessions)
+    .innerJoin(users, eq(users.id, clientSessions.userId))
+    .where(and(eq(clientSessions.tokenHash, tokenHash), gt(clientSessions.expiresAt, sql`now()`)))
+  return row
+}
+
+/** Of `sessionIds`, those that are still signed in. */
+export async function livingClientSessions(db: Db, sessionIds: string[]): Promise<Set<string>> {
+  const { rows } = await db.execute<{ id: string }>(
+    sql`select id from client_sessions where id = any(${sql.param(sessionIds)}::uuid[]) and expires_at > now()`,
+  )
+  return new Set(rows.map(row => row.id))
+}
+
+export async function deleteClientSession(db: Db, sessionId: string): Promise<void> {
+  await db.delete(clientSessions).where(eq(clientSessions.id, sessionId))
+}
+
+export async function insertTicket(db: Db, ticket: typeof tickets.$inferInsert): Promise<void> {
+  await db.insert(tickets).values(ticket)
+}
+
+/** Takes a ticket away for good and returns the session it stands for. Two takers cannot both have it. */
+export async function redeemTicket(db: Db, ticketHash: Buffer): Promise<SessionRow | undefined> {
+  const [ticket] = await db.delete(tickets).where(eq(tickets.ticketHash, ticketHash)).returning()
+  if (!ticket || ticket.expiresAt.getTime() < Date.now()) return undefined
+  const [row] = await db
+    .select(sessionFields)
+    .from(clientSessions)
+    .innerJoin(users, eq(users.id, clientSessions.userId))
+    .where(and(eq(clientSessions.id, ticket.sessionId), gt(clientSessions.expiresAt, sql`now()`)))
+  return row
+}
+
+export async function sweepExpired(db: Db): Promise<void> {
+  await db.delete(tickets).where(lt(tickets.expiresAt, sql`now()`))
+  await db.delete(clientSessions).where(lt(clientSessions.expiresAt, sql`now()`))
+}

@@ -1,0 +1,13 @@
+import { readEnv, toConfig } from './config.ts'
+import { migrate } from './db/migrate.ts'
+
+const config = toConfig(readEnv())
+const embedded = config.database.url
+  ? null
+  : await (await import('./db/embedded.ts')).startEmbedded(config.dataDir)
+try {
+  const known = await migrate(config.database.url ?? embedded!.url)
+  console.log(`The schema is up to date (${known} ${known === 1 ? 'migration' : 'migrations'}).`)
+} finally {
+  await embedded?.stop()
+}

@@ -1,0 +1,186 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  type AccountRow,
+  claimMint,
+  ensureAccount,
+  findAccount,
+  recordAccountTrouble,
+  recordUpstreamUserId,
+  storeToken,
+} from '../../db/accounts.ts'
+import type { Db } from '../../db/client.ts'
+import { type Problem, ProblemError } from '../../problems.ts'
+import type { Credential, UpstreamClient } from '../upstream/client.ts'
+import type { Failure, Outcome } from '../upstream/failures.ts'
+import { type Account, problemOf } from '../user-states.ts'
+import type { TokenVault } from './token-vault.ts'
+
+/** On whose behalf, and from which kind of app, a call is made. */
+export interface Caller {
+  userId: string
+  platform: string
+}
+
+export interface Accounts {
+  /**
+   * Calls the upstream with the caller's token. A dead token is replaced once for everybody who noticed, and the
+   * call, which was not accepted, is made once more. Never throws for what the upstream answers.
+   */
+  call<T>(caller: Caller, send: (credential: Credential) => Promise<Outcome<T>>): Promise<Outcome<T>>
+  /** A failure in words for this user. */
+  problem(failure: Failure, userId: string, language: string): Promise<Problem>
+  /** The value, or the failure as an error that a client is told of. */
+  valueOrThrow<T>(outcome: Outcome<T>, userId: string, language: string): Promise<T>
+  learnUpstreamUserId(userId: string, upstreamUserId: string): Promise<void>
+  status(userId: string): Promise<UpstreamStatus>
+}
+
+export interface UpstreamStatus {
+  kind: 'anonymous' | 'linked' | 'shared' | 'none'
+  state: 'ready' | 'reauth_required' | 'rate_limited' | 'none'
+  retryAt?: string
+}
+
+type Held = { kind: 'ok'; value: { token: string; generation: number } } | Failure
+
+const MINT_WAIT_MS = 20_000
+const MAX_WAIT_IN_REQUEST_MS = 10_000
+const HOUR_MS = 3_600_000
+
+/** A usable upstream token for each user (upstream-contract §2.1, §5). */
+export function createAccounts(options: {
+  db: Db
+  vault: TokenVault
+  upstream: UpstreamClient
+  sharedToken: string | null
+  webUrl: string
+  rateLimitRetryMs: number
+}): Accounts {
+  const { db, vault, upstream, sharedToken, webUrl } = options
+  const renewals = new Map<string, Promise<Held>>()
+
+  async function hold(caller: Caller): Promise<Held> {
+    if (sharedToken) return { kind: 'ok', value: { token: sharedToken, generation: 0 } }
+    const account = await findAccount(db, caller.userId)
+    return account && isUsable(account) ? open(account) : renew(caller, account?.generation ?? 0)
+  }
+
+  const open = (account: AccountRow): Held => ({
+    kind: 'ok',
+    value: { token: vault.open(account.sealedToken!, account.userId), generation: account.generation },
+  })
+
+  /** The token after `generation`. However many calls notice a dead token, this instance asks once. */
+  function renew(caller: Caller, generation: number): Promise<Held> {
+    const key = `${caller.userId}:${generation}`
+    let renewal = renewals.get(key)
+    if (!renewal) {
+      renewal = renewOnce(caller, generation).finally(() => renewals.delete(key))
+      renewals.set(key, renewal)
+    }
+    return renewal
+  }
+
+  async function renewOnce(caller: Caller, generation: number): Promise<Held> {
+    // The client id is stored before the first call: a repeated mint with another one would burn a second quota.
+    let account = await ensureAccount(db, caller.userId, randomUUID())
+    for (const end = Date.now() + MINT_WAIT_MS; ; account = (await findAccount(db, caller.userId))!) {
+      if (account.generation > generation && account.sealedToken) return open(account)
+      if (account.kind === 'linked') return { kind: 'auth' }
+      const wait = account.retryAt ? account.retryAt.getTime() - Date.now() : 0
+      if (account.state === 'rate_limited' && wait > 0) return { kind: 'rate_limited', retryAfterMs: wait }
+      if (await claimMint(db, caller.userId, generation)) return mint(caller, account)
+      if (Date.now() > end) return { kind: 'transient', delivered: 'no', cause: 'timeout' }
+      await sleep(100)
+    }
+  }
+
+  async function mint(caller: Caller, account: AccountRow): Promise<Held> {
+    const { userId, platform } = caller
+    const ask = () => upstream.mintToken({ clientId: account.clientId, platform })
+    let outcome = await ask()
+    if (outcome.kind === 'rate_limited') {
+      const wait = outcome.retryAfterMs ?? options.rateLimitRetryMs
+      if (wait <= MAX_WAIT_IN_REQUEST_MS) {
+        await sleep(wait)
+        outcome = await ask()
+      }
+    }
+    if (outcome.kind === 'ok') {
+      const { token, userId: upstreamUserId, expiresAt } = outcome.value
+      const sealedToken = vault.seal(token, userId)
+      await storeToken(db, userId, account.generation, {
+        sealedToken,
+        tokenExpiresAt: expiresAt,
+        upstreamUserId,
+      })
+      return { kind: 'ok', value: { token, generation: account.generation + 1 } }
+    }
+    if (outcome.kind === 'rate_limited') {
+      const retryAfterMs =
+        outcome.retryAfterMs ?? (account.generation > 0 ? HOUR_MS : options.rateLimitRetryMs)
+      const retryAt = new Date(Date.now() + retryAfterMs)
+      await recordAccountTrouble(db, userId, account.generation, { state: 'rate_limited', retryAt })
+      return { kind: 'rate_limited', retryAfterMs }
+    }
+    await recordAccountTrouble(db, userId, account.generation, {})
+    return outcome
+  }
+
+  async function describe(userId: string): Promise<Account> {
+    if (sharedToken) return { kind: 'shared', upstreamUserId: null }
+    const account = await findAccount(db, userId)
+    return { kind: account?.kind ?? 'anonymous', upstreamUserId: account?.upstreamUserId ?? null }
+  }
+
+  const problem = async (failure: Failure, userId: string, language: string) =>
+    problemOf(failure, await describe(userId), language, webUrl)
+
+  return {
+    problem,
+
+    async call(caller, send) {
+      const held = await hold(caller)
+      if (held.kind !== 'ok') return held
+      const outcome = await send({ token: held.value.token, platform: caller.platform })
+      if (outcome.kind !== 'auth' || sharedToken) return outcome
+      const renewed = await renew(caller, held.value.generation)
+      if (renewed.kind !== 'ok') return renewed
+      const again = await send({ token: renewed.value.token, platform: caller.platform })
+      if (again.kind === 'auth')
+        await recordAccountTrouble(db, caller.userId, renewed.value.generation, { state: 'reauth_required' })
+      return again
+    },
+
+    async valueOrThrow(outcome, userId, language) {
+      if (outcome.kind === 'ok') return outcome.value
+      const { code, detail, retryAfterMs, userState } = await problem(outcome, userId, language)
+      throw new ProblemError(code, detail, {
+        ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+        ...(userState ? { userState } : {}),
+      })
+    },
+
+    async learnUpstreamUserId(userId, upstreamUserId) {
+      if (!sharedToken) await recordUpstreamUserId(db, userId, upstreamUserId)
+    },
+
+    async status(userId) {
+      if (sharedToken) return { kind: 'shared', state: 'ready' }
+      const account = await findAccount(db, userId)
+      if (!account) return { kind: 'none', state: 'none' }
+      const { kind, state, retryAt } = account
+      return {
+        kind,
+        state,
+        ...(retryAt && state === 'rate_limited' ? { retryAt: retryAt.toISOString() } : {}),
+      }
+    },
+  }
+}
+
+function isUsable(account: AccountRow): boolean {
+  if (!account.sealedToken) return false
+  return account.kind === 'linked' || !account.tokenExpiresAt || account.tokenExpiresAt.getTime() > Date.now()
+}

@@ -1,0 +1,78 @@
+/** The part of AG-UI 1.0 that reelgate speaks. Tool calls and reasoning are never in the log. */
+export type Chunk =
+  | { type: 'RUN_STARTED'; threadId: string; runId: string; timestamp: number }
+  | { type: 'TEXT_MESSAGE_START'; messageId: string; role: 'assistant' }
+  | { type: 'TEXT_MESSAGE_CONTENT'; messageId: string; delta: string }
+  | { type: 'TEXT_MESSAGE_END'; messageId: string }
+  | { type: 'STATE_SNAPSHOT'; snapshot: unknown }
+  | { type: 'STATE_DELTA'; delta: unknown[] }
+  | { type: 'CUSTOM'; name: CustomName; value: unknown }
+  | {
+      type: 'RUN_FINISHED'
+      threadId: string
+      runId: string
+      timestamp: number
+      outcome: { type: 'success' | 'cancelled' }
+      metadata?: Record<string, unknown>
+    }
+  | {
+      type: 'RUN_ERROR'
+      message: string
+      code: string
+      timestamp: number
+      metadata?: Record<string, unknown>
+    }
+
+export type CustomName =
+  | 'run.progress'
+  | 'actions'
+  | 'message.accepted'
+  | 'run.state'
+  | 'render.updated'
+  | 'upload.updated'
+  | 'credits.changed'
+  | 'project.updated'
+  | 'project.session_replaced'
+
+/** One line of a project's log. `chunk` is JSON text: encoded once, written and sent as it is. */
+export interface Entry {
+  projectId: string
+  seq: number
+  runId: string | null
+  at: Date
+  chunk: string
+}
+
+/** What a project's log tells of the project itself; run entries are made in `services/runs`. */
+export const custom = (name: CustomName, value: unknown): Chunk => ({ type: 'CUSTOM', name, value })
+
+/** Encodes a chunk. Postgres refuses NUL and half surrogates in JSON, and one hostile string must not block a log. */
+export function encodeChunk(chunk: Chunk): string {
+  return JSON.stringify(chunk, (_, value) => (typeof value === 'string' ? storable(value) : value))
+}
+
+export function storable(text: string): string {
+  const wellFormed = text.isWellFormed() ? text : text.toWellFormed()
+  return wellFormed.includes('\0') ? wellFormed.replaceAll('\0', '') : wellFormed
+}
+
+export interface Cursor {
+  epoch: string
+  seq: number
+}
+
+/** A position in one project's log, opaque to clients. It names the project so that it cannot be used in another. */
+export function encodeCursor(epoch: string, projectId: string, seq: number): string {
+  return Buffer.from(`${epoch}.${projectId.slice(-12)}.${seq}`).toString('base64url')
+}
+
+/** Null: this is no cursor at all. A cursor of another project has the epoch `''`, which continues nothing. */
+export function decodeCursor(cursor: string, projectId: string): Cursor | null {
+  if (cursor.length > 128) return null
+  const match = /^([0-9a-z]{1,16})\.([0-9a-f]{12})\.(\d{1,15})$/.exec(
+    Buffer.from(cursor, 'base64url').toString(),
+  )
+  if (!match) return null
+  const [, epoch = '', project, seq] = match
+  return { epoch: project === projectId.slice(-12) ? epoch : '', seq: Number(seq) }
+}

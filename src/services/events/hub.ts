@@ -1,0 +1,146 @@
+import type { Entry } from './event.ts'
+import { createSubscriber, type Sink, type Subscriber } from './subscriber.ts'
+
+const POLL_MS = 1_000
+const PAGE = 200
+
+/** The log, as far as the hub reads it. */
+export interface HubLog {
+  read(projectId: string, after: number, limit: number): Promise<Entry[]>
+  heads(projectIds: string[]): Promise<Map<string, number>>
+}
+
+interface Channel {
+  projectId: string
+  /** The newest entry offered to live subscribers; null until the first look into the log. */
+  head: number | null
+  /** The newest entry heard of. */
+  known: number
+  catchingUp: Promise<void> | null
+  /** Readers that are about to join; the channel must outlive their first look into the log. */
+  joining: number
+  subscribers: Set<Subscriber>
+}
+
+export interface Hub {
+  /** Entries that this instance has just committed, in order. */
+  deliver(entries: Entry[]): void
+  /** Another instance has committed up to `seq`. Only a hint: the log is what counts. */
+  hint(projectId: string, seq: number): void
+  /** Looks for news in every project that has readers here. */
+  catchUp(): Promise<void>
+  /** Starts a reader after `after` (null: from now on). Resolves to its starting position. */
+  subscribe(
+    projectId: string,
+    after: number | null,
+    sink: Sink,
+    onError: (error: unknown) => void,
+  ): Promise<Subscription>
+  close(): void
+}
+
+export interface Subscription {
+  /** Entries after this one will come. */
+  from: number
+  close(): void
+}
+
+/** Fans the log out to this instance's readers: one channel a project, made with its first reader. */
+export function createHub(log: HubLog, onError: (error: unknown) => void): Hub {
+  const channels = new Map<string, Channel>()
+  const poll = setInterval(() => catchUp().catch(onError), POLL_MS)
+
+  function deliver(entries: Entry[]) {
+    const channel = channels.get(entries[0]!.projectId)
+    if (!channel) return
+    channel.known = Math.max(channel.known, entries.at(-1)!.seq)
+    if (channel.head === null || channel.known <= channel.head) return
+    const fresh = entries.filter(entry => entry.seq > channel.head!)
+    if (fresh[0]?.seq === channel.head + 1) advance(channel, fresh)
+    else readOn(channel)
+  }
+
+  function hint(projectId: string, seq: number) {
+    const channel = channels.get(projectId)
+    if (!channel) return
+    channel.known = Math.max(channel.known, seq)
+    if (channel.head !== null && channel.known > channel.head) readOn(channel)
+  }
+
+  function advance(channel: Channel, entries: Entry[]) {
+    channel.head = entries.at(-1)!.seq
+    for (const subscriber of channel.subscribers) subscriber.offer(entries)
+  }
+
+  /** Reads what this instance did not write itself, or what arrived out of order. One reader at a time a channel. */
+  function readOn(channel: Channel): Promise<void> {
+    channel.catchingUp ??= (async () => {
+      while (channel.known > channel.head!) {
+        const page = await log.read(channel.projectId, channel.head!, PAGE)
+        const fresh = page.filter(entry => entry.seq > channel.head!)
+        if (page.length === 0) channel.head = channel.known
+        else if (fresh.length > 0) advance(channel, fresh)
+      }
+    })()
+      .catch(onError)
+      .finally(() => {
+        channel.catchingUp = null
+      })
+    return channel.catchingUp
+  }
+
+  async function catchUp() {
+    const heads = await log.heads([...channels.keys()])
+    for (const [projectId, seq] of heads) hint(projectId, seq)
+    await Promise.all([...channels.values()].map(channel => channel.catchingUp))
+  }
+
+  async function open(projectId: string): Promise<Channel> {
+    let channel = channels.get(projectId)
+    if (!channel) {
+      channel = { projectId, head: null, known: 0, catchingUp: null, joining: 0, subscribers: new Set() }
+      channels.set(projectId, channel)
+    }
+    if (channel.head !== null) return channel
+    channel.joining++
+    try {
+      const head = (await log.heads([projectId])).get(projectId) ?? 0
+      channel.head ??= head
+      if (channel.known > channel.head) readOn(channel)
+      return channel
+    } finally {
+      channel.joining--
+      leave(channel)
+    }
+  }
+
+  function leave(channel: Channel) {
+    if (channel.subscribers.size === 0 && channel.joining === 0) channels.delete(channel.projectId)
+  }
+
+  return {
+    deliver,
+    hint,
+    catchUp,
+    async subscribe(projectId, after, sink, onError) {
+      const channel = await open(projectId)
+      channels.set(projectId, channel)
+      const from = after ?? channel.head!
+      const source = { head: () => channel.head!, read: (seq: number) => log.read(projectId, seq, PAGE) }
+      const subscriber = createSubscriber({ source, sink, after: from, onError })
+      channel.subscribers.add(subscriber)
+      return {
+        from,
+        close() {
+          subscriber.close()
+          channel.subscribers.delete(subscriber)
+          if (channel.subscribers.size === 0 && channels.get(projectId) === channel)
+            channels.delete(projectId)
+        },
+      }
+    },
+    close() {
+      clearInterval(poll)
+    },
+  }
+}

@@ -1,0 +1,71 @@
+import type { Entry } from './event.ts'
+
+/** Where a reader's entries go. `write` says whether more may follow at once; if not, `drained` tells when. */
+export interface Sink {
+  write(entries: Entry[]): boolean
+  drained(): Promise<void>
+}
+
+/** What a subscriber needs of its project's channel. */
+export interface Source {
+  /** The newest entry that live subscribers have been offered. */
+  head(): number
+  read(after: number): Promise<Entry[]>
+}
+
+export interface Subscriber {
+  offer(entries: Entry[]): void
+  close(): void
+}
+
+/**
+ * One reader: a cursor in one of two phases. In `backfill` it reads the log page by page, as fast as its sink takes
+ * it, and ignores live entries, because the log has them. Once its cursor has reached the channel's head it cuts over
+ * to `live`, where entries come from memory. Both the check and the change happen in one turn of the loop, and the
+ * head moves only together with an offer, so nothing falls between. A full sink sends it back to backfill: what it
+ * has not taken waits in the log, never in memory.
+ */
+export function createSubscriber(options: {
+  source: Source
+  sink: Sink
+  after: number
+  onError(error: unknown): void
+}): Subscriber {
+  const { source, sink, onError } = options
+  let cursor = options.after
+  let phase: 'backfill' | 'live' | 'closed' = 'backfill'
+  backfill().catch(onError)
+
+  async function backfill() {
+    while (phase === 'backfill') {
+      if (cursor >= source.head()) {
+        phase = 'live'
+        return
+      }
+      const page = await source.read(cursor)
+      if (closed()) return
+      if (page.length === 0) cursor = Math.max(cursor, source.head())
+      else if (!send(page)) await sink.drained()
+    }
+  }
+
+  const closed = () => phase === 'closed'
+
+  function send(entries: Entry[]): boolean {
+    cursor = entries.at(-1)!.seq
+    return sink.write(entries)
+  }
+
+  return {
+    offer(entries) {
+      if (phase !== 'live') return
+      const fresh = entries[0]!.seq > cursor ? entries : entries.filter(entry => entry.seq > cursor)
+      if (fresh.length === 0 || send(fresh)) return
+      phase = 'backfill'
+      sink.drained().then(backfill).catch(onError)
+    },
+    close() {
+      phase = 'closed'
+    },
+  }
+}

@@ -1,0 +1,200 @@
+import { randomUUIDv7 } from 'node:crypto'
+import type { Db } from '../db/client.ts'
+import {
+  clearState,
+  deleteProject,
+  findProject,
+  insertProject,
+  listProjects,
+  loadProject,
+  type ProjectRow,
+  renameProject,
+  storeSession,
+} from '../db/projects.ts'
+import { notFound } from '../problems.ts'
+import type { Accounts, Caller } from './accounts/accounts.ts'
+import { custom } from './events/event.ts'
+import type { EventLog } from './events/log.ts'
+import type { Credential, UpstreamClient } from './upstream/client.ts'
+import type { Outcome } from './upstream/failures.ts'
+
+/** A project as clients see it. */
+export interface Project {
+  id: string
+  name: string
+  language: string
+  summary: string | null
+  exportable: boolean
+  revision: number
+  createdAt: string
+  lastActivityAt: string
+  cursor?: string
+}
+
+export interface Projects {
+  create(userId: string, a: { name?: string; language: string }): Promise<Project>
+  list(
+    userId: string,
+    after: string | undefined,
+    limit: number,
+  ): Promise<{ items: Project[]; next: string | null }>
+  /** With the cursor from which events continue this snapshot. */
+  get(userId: string, id: string): Promise<Project>
+  rename(userId: string, id: string, name: string): Promise<Project>
+  remove(userId: string, id: string): Promise<void>
+  /** The row of the user's own project, for other services; throws `not_found`. */
+  own(userId: string, id: string): Promise<ProjectRow>
+  /**
+   * Calls the upstream within the project's session, made when first needed. A session that is gone is replaced
+   * once, which the log tells, and the call, which was not accepted, is made once more (upstream-contract §5, 1002).
+   */
+  call<T>(
+    project: { id: string },
+    caller: Caller,
+    send: (credential: Credential, sessionId: string) => Promise<Outcome<T>>,
+  ): Promise<Outcome<T>>
+  /** A link that opens the project on the service's own site. */
+  claimLink(userId: string, id: string, platform: string): Promise<{ url: string; expiresAt: string }>
+}
+
+type Session = { sessionId: string; taskId: string; generation: number }
+
+export function createProjects(options: {
+  db: Db
+  log: EventLog
+  accounts: Accounts
+  upstream: UpstreamClient
+}): Projects {
+  const { db, log, accounts, upstream } = options
+  const openings = new Map<string, Promise<Outcome<Session>>>()
+
+  async function own(userId: string, id: string): Promise<ProjectRow> {
+    const row = await findProject(db, userId, id)
+    if (!row) throw notFound()
+    return row
+  }
+
+  async function session(projectId: string, caller: Caller): Promise<Outcome<Session>> {
+    const row = await loadProject(db, projectId)
+    if (row?.sessionId && row.taskId) return held(row)
+    return open(projectId, row?.sessionGeneration ?? 0, caller)
+  }
+
+  const held = (row: ProjectRow): Outcome<Session> => ({
+    kind: 'ok',
+    value: { sessionId: row.sessionId!, taskId: row.taskId!, generation: row.sessionGeneration },
+  })
+
+  /** The session after `generation`; this instance asks for it once however many calls want it. */
+  function open(projectId: string, generation: number, caller: Caller): Promise<Outcome<Session>> {
+    const key = `${projectId}:${generation}`
+    let opening = openings.get(key)
+    if (!opening) {
+      opening = openOnce(projectId, generation, caller).finally(() => openings.delete(key))
+      openings.set(key, opening)
+    }
+    return opening
+  }
+
+  async function openOnce(projectId: string, generation: number, caller: Caller): Promise<Outcome<Session>> {
+    const row = await loadProject(db, projectId)
+    if (!row) return { kind: 'rejected', status: 404, code: null }
+    if (row.sessionGeneration > generation && row.sessionId) return held(row)
+    const made = await accounts.call(caller, credential =>
+      upstream.createSession(credential, { name: 'project', language: upstreamLanguage(row.language) }),
+    )
+    if (made.kind !== 'ok') return made
+    const { sessionId, taskId, userId } = made.value
+    if (userId) await accounts.learnUpstreamUserId(caller.userId, userId)
+    const current = await log.transaction(async (tx, append) => {
+      // Of two instances that asked at once, one is kept; the other's session stays empty and unused.
+      if (!(await storeSession(tx, projectId, generation, { sessionId, taskId })))
+        return (await loadProject(tx, projectId))!
+      if (generation > 0) {
+        const project = await clearState(tx, projectId)
+        await append(projectId, [
+          custom('project.session_replaced', { reason: 'expired' }),
+          custom('project.updated', toProject(project)),
+        ])
+      }
+      return (await loadProject(tx, projectId))!
+    })
+    return held(current)
+  }
+
+  return {
+    own,
+
+    async create(userId, { name, language }) {
+      const row = await insertProject(db, { id: randomUUIDv7(), userId, name: name ?? 'Untitled', language })
+      return { ...toProject(row), cursor: log.cursor(row.id, row.lastSeq) }
+    },
+
+    async list(userId, after, limit) {
+      const rows = await listProjects(db, userId, after, limit + 1)
+      const items = rows.slice(0, limit).map(toProject)
+      return { items, next: rows.length > limit ? items.at(-1)!.id : null }
+    },
+
+    async get(userId, id) {
+      const row = await own(userId, id)
+      return { ...toProject(row), cursor: log.cursor(row.id, row.lastSeq) }
+    },
+
+    async rename(userId, id, name) {
+      await own(userId, id)
+      return log.transaction(async (tx, append) => {
+        const project = toProject(await renameProject(tx, id, name))
+        await append(id, [custom('project.updated', project)])
+        return project
+      })
+    },
+
+    async remove(userId, id) {
+      await own(userId, id)
+      await deleteProject(db, id)
+    },
+
+    async call(project, caller, send) {
+      const first = await session(project.id, caller)
+      if (first.kind !== 'ok') return first
+      const { sessionId, generation } = first.value
+      const outcome = await accounts.call(caller, credential => send(credential, sessionId))
+      if (outcome.kind !== 'session') return outcome
+      const second = await open(project.id, generation, caller)
+      if (second.kind !== 'ok') return second
+      return accounts.call(caller, credential => send(credential, second.value.sessionId))
+    },
+
+    async claimLink(userId, id, platform) {
+      const project = await own(userId, id)
+      const caller = { userId, platform }
+      const opened = await accounts.valueOrThrow(await session(id, caller), userId, project.language)
+      const { url, expiresInMs } = await accounts.valueOrThrow(
+        await accounts.call(caller, credential => upstream.claimLink(credential, opened)),
+        userId,
+        project.language,
+      )
+      return { url, expiresAt: new Date(Date.now() + expiresInMs).toISOString() }
+    },
+  }
+}
+
+export function toProject(row: ProjectRow): Project {
+  const { id, name, language, summary, exportable, revision, createdAt, lastActivityAt } = row
+  return {
+    id,
+    name,
+    language,
+    summary,
+    exportable,
+    revision,
+    createdAt: createdAt.toISOString(),
+    lastActivityAt: lastActivityAt.toISOString(),
+  }
+}
+
+/** upstream-contract §2.3 names a few languages; anything Chinese is `zh-CN` there. */
+function upstreamLanguage(language: string): string {
+  return /^zh\b/i.test(language) ? 'zh-CN' : language.split('-')[0]!.toLowerCase()
+}
