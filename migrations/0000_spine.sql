@@ -75,6 +75,7 @@ CREATE TABLE "renders" (
 	"project_id" uuid NOT NULL,
 	"user_id" uuid NOT NULL,
 	"platform" text NOT NULL,
+	"request_key" text,
 	"state" text NOT NULL,
 	"progress" integer DEFAULT 0 NOT NULL,
 	"attempts" integer DEFAULT 0 NOT NULL,
@@ -101,19 +102,21 @@ CREATE TABLE "runs" (
 	"project_id" uuid NOT NULL,
 	"user_id" uuid NOT NULL,
 	"platform" text NOT NULL,
+	"request_key" text,
 	"text" text NOT NULL,
 	"state" text NOT NULL,
 	"delivery" text DEFAULT 'not_sent' NOT NULL,
-	"holder" uuid,
+	"attempt" integer DEFAULT 0 NOT NULL,
+	"log_writes" integer DEFAULT 0 NOT NULL,
 	"reply" text,
 	"summary" text,
 	"outcome" text,
 	"problem" jsonb,
 	"stop_requested_at" timestamp (3) with time zone,
 	"settled" boolean DEFAULT true NOT NULL,
-	"baseline" text,
+	"baseline" jsonb,
 	"open_message_id" text,
-	"reads" integer DEFAULT 0 NOT NULL,
+	"unchanged_reads" integer DEFAULT 0 NOT NULL,
 	"last_read" text,
 	"next_read_at" timestamp (3) with time zone,
 	"credits_before" integer,
@@ -192,9 +195,11 @@ CREATE INDEX "idempotency_keys_created" ON "idempotency_keys" USING btree ("crea
 CREATE INDEX "projects_user" ON "projects" USING btree ("user_id","id");--> statement-breakpoint
 CREATE UNIQUE INDEX "render_attempts_upstream_id" ON "render_attempts" USING btree ("upstream_id");--> statement-breakpoint
 CREATE INDEX "renders_user" ON "renders" USING btree ("user_id","id");--> statement-breakpoint
+CREATE UNIQUE INDEX "renders_request_key" ON "renders" USING btree ("user_id","request_key");--> statement-breakpoint
 CREATE INDEX "renders_project" ON "renders" USING btree ("project_id","id");--> statement-breakpoint
 CREATE INDEX "renders_due" ON "renders" USING btree ("next_poll_at") WHERE next_poll_at is not null;--> statement-breakpoint
 CREATE INDEX "runs_project" ON "runs" USING btree ("project_id","id");--> statement-breakpoint
+CREATE UNIQUE INDEX "runs_request_key" ON "runs" USING btree ("user_id","request_key");--> statement-breakpoint
 CREATE INDEX "runs_active" ON "runs" USING btree ("project_id") WHERE state in ('queued', 'running', 'reconciling');--> statement-breakpoint
 CREATE INDEX "uploads_project" ON "uploads" USING btree ("project_id","id");--> statement-breakpoint
 CREATE INDEX "uploads_unfinished" ON "uploads" USING btree ("updated_at") WHERE state in ('receiving', 'forwarding');--> statement-breakpoint

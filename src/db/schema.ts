@@ -117,22 +117,29 @@ export const runs = pgTable(
       .references(() => projects.id, { onDelete: 'cascade' }),
     userId: id('user_id').notNull(),
     platform: text().notNull(),
+    /** The client's Idempotency-Key: the same request, made again after a crash, finds this row. */
+    requestKey: text('request_key'),
     text: text().notNull(),
     state: text({ enum: ['queued', 'running', 'reconciling', 'completed', 'failed', 'stopped'] }).notNull(),
     delivery: text({ enum: ['not_sent', 'sent', 'acknowledged', 'unknown'] })
       .notNull()
       .default('not_sent'),
-    /** The worker that may write this run; a worker that lost the job holds an older one. */
-    holder: uuid(),
+    /** The job attempt that may write this run; a worker that lost the job holds an older number. */
+    attempt: integer().notNull().default(0),
+    /** Counts the batches written to the log, so that a commit whose answer was lost is not written twice. */
+    logWrites: integer('log_writes').notNull().default(0),
     reply: text(),
     summary: text(),
     outcome: text({ enum: ['answered', 'edited', 'unchanged', 'unknown'] }),
     problem: jsonb().$type<Problem>(),
     stopRequestedAt: at('stop_requested_at'),
+    /** After a stop or a cut the upstream may still be at work; the next message waits until it is not. */
     settled: boolean().notNull().default(true),
-    baseline: text(),
+    /** The project's state before the message: `{fingerprint, state}`. */
+    baseline: jsonb(),
     openMessageId: text('open_message_id'),
-    reads: integer().notNull().default(0),
+    /** Reconciliation: reads in a row that found nothing new, and the fingerprint of the last one. */
+    unchangedReads: integer('unchanged_reads').notNull().default(0),
     lastRead: text('last_read'),
     nextReadAt: at('next_read_at'),
     creditsBefore: integer('credits_before'),
@@ -143,6 +150,7 @@ export const runs = pgTable(
   },
   t => [
     index('runs_project').on(t.projectId, t.id),
+    uniqueIndex('runs_request_key').on(t.userId, t.requestKey),
     index('runs_active').on(t.projectId).where(sql`state in ('queued', 'running', 'reconciling')`),
   ],
 )
@@ -215,6 +223,7 @@ export const renders = pgTable(
       .references(() => projects.id, { onDelete: 'cascade' }),
     userId: id('user_id').notNull(),
     platform: text().notNull(),
+    requestKey: text('request_key'),
     state: text({
       enum: ['queued', 'submitting', 'rendering', 'completed', 'failed', 'cancelled'],
     }).notNull(),
@@ -238,6 +247,7 @@ export const renders = pgTable(
   },
   t => [
     index('renders_user').on(t.userId, t.id),
+    uniqueIndex('renders_request_key').on(t.userId, t.requestKey),
     index('renders_project').on(t.projectId, t.id),
     index('renders_due').on(t.nextPollAt).where(sql`next_poll_at is not null`),
     check('renders_ended', sql`(state in ('completed', 'failed', 'cancelled')) = (next_poll_at is null)`),

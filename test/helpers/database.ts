@@ -11,7 +11,7 @@ export async function testDatabaseUrl(t: Test): Promise<string> {
   const cluster = shared ?? (await startOwn(t)).url
   const name = `test_${randomBytes(6).toString('hex')}`
   await cloneTemplate(cluster, name)
-  t.teardown(() => query(cluster, `drop database if exists ${name} with (force)`), { order: -1 })
+  t.teardown(() => query(cluster, `drop database if exists ${name} with (force)`))
   return databaseUrl(cluster, name)
 }
 
@@ -40,7 +40,7 @@ async function startOwn(t: Test) {
     own = startCluster()
     let root = t
     while (root.parent) root = root.parent as Test
-    root.teardown(async () => (await own)?.stop(), { order: -2 })
+    root.teardown(async () => (await own)?.stop())
   }
   return own
 }

@@ -10,10 +10,10 @@ import {
   storeToken,
 } from '../../db/accounts.ts'
 import type { Db } from '../../db/client.ts'
-import { type Problem, ProblemError } from '../../problems.ts'
+import { type Problem, type ProblemCode, ProblemError } from '../../problems.ts'
 import type { Credential, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
-import { type Account, problemOf } from '../user-states.ts'
+import { type Account, problemOf, userProblem } from '../user-states.ts'
 import type { TokenVault } from './token-vault.ts'
 
 /** On whose behalf, and from which kind of app, a call is made. */
@@ -30,6 +30,8 @@ export interface Accounts {
   call<T>(caller: Caller, send: (credential: Credential) => Promise<Outcome<T>>): Promise<Outcome<T>>
   /** A failure in words for this user. */
   problem(failure: Failure, userId: string, language: string): Promise<Problem>
+  /** The same for a problem whose code is known already. */
+  userProblem(code: ProblemCode, userId: string, language: string): Promise<Problem>
   /** The value, or the failure as an error that a client is told of. */
   valueOrThrow<T>(outcome: Outcome<T>, userId: string, language: string): Promise<T>
   learnUpstreamUserId(userId: string, upstreamUserId: string): Promise<void>
@@ -139,6 +141,9 @@ export function createAccounts(options: {
 
   return {
     problem,
+
+    userProblem: async (code, userId, language) =>
+      userProblem(code, await describe(userId), language, webUrl),
 
     async call(caller, send) {
       const held = await hold(caller)

@@ -17,8 +17,8 @@ interface Channel {
   /** The newest entry heard of. */
   known: number
   catchingUp: Promise<void> | null
-  /** Readers that are about to join; the channel must outlive their first look into the log. */
-  joining: number
+  /** Those who have subscribed, whether their entries come already or not. */
+  readers: number
   subscribers: Set<Subscriber>
 }
 
@@ -29,19 +29,16 @@ export interface Hub {
   hint(projectId: string, seq: number): void
   /** Looks for news in every project that has readers here. */
   catchUp(): Promise<void>
-  /** Starts a reader after `after` (null: from now on). Resolves to its starting position. */
-  subscribe(
-    projectId: string,
-    after: number | null,
-    sink: Sink,
-    onError: (error: unknown) => void,
-  ): Promise<Subscription>
+  /** Prepares a reader after `after` (null: from now on). */
+  subscribe(projectId: string, after: number | null): Promise<Subscription>
   close(): void
 }
 
 export interface Subscription {
   /** Entries after this one will come. */
   from: number
+  /** Lets them come; whoever subscribes can announce the position before the first entry follows. */
+  start(sink: Sink, onError: (error: unknown) => void): void
   close(): void
 }
 
@@ -95,50 +92,49 @@ export function createHub(log: HubLog, onError: (error: unknown) => void): Hub {
     await Promise.all([...channels.values()].map(channel => channel.catchingUp))
   }
 
+  /** The project's channel with one reader more; it lives as long as it has any. */
   async function open(projectId: string): Promise<Channel> {
     let channel = channels.get(projectId)
     if (!channel) {
-      channel = { projectId, head: null, known: 0, catchingUp: null, joining: 0, subscribers: new Set() }
+      channel = { projectId, head: null, known: 0, catchingUp: null, readers: 0, subscribers: new Set() }
       channels.set(projectId, channel)
     }
-    if (channel.head !== null) return channel
-    channel.joining++
-    try {
+    channel.readers++
+    if (channel.head === null) {
       const head = (await log.heads([projectId])).get(projectId) ?? 0
       channel.head ??= head
       if (channel.known > channel.head) readOn(channel)
-      return channel
-    } finally {
-      channel.joining--
-      leave(channel)
     }
-  }
-
-  function leave(channel: Channel) {
-    if (channel.subscribers.size === 0 && channel.joining === 0) channels.delete(channel.projectId)
+    return channel
   }
 
   return {
     deliver,
     hint,
     catchUp,
-    async subscribe(projectId, after, sink, onError) {
+    async subscribe(projectId, after) {
       const channel = await open(projectId)
-      channels.set(projectId, channel)
-      const from = after ?? channel.head!
-      const source = { head: () => channel.head!, read: (seq: number) => log.read(projectId, seq, PAGE) }
-      const subscriber = createSubscriber({ source, sink, after: from, onError })
-      channel.subscribers.add(subscriber)
+      let subscriber: Subscriber | null = null
+      let closed = false
       return {
-        from,
+        from: after ?? channel.head!,
+        start(sink, onError) {
+          if (closed) return
+          const source = { head: () => channel.head!, read: (seq: number) => log.read(projectId, seq, PAGE) }
+          subscriber = createSubscriber({ source, sink, after: this.from, onError })
+          channel.subscribers.add(subscriber)
+        },
         close() {
-          subscriber.close()
-          channel.subscribers.delete(subscriber)
-          if (channel.subscribers.size === 0 && channels.get(projectId) === channel)
-            channels.delete(projectId)
+          if (closed) return
+          closed = true
+          subscriber?.close()
+          if (subscriber) channel.subscribers.delete(subscriber)
+          channel.readers--
+          if (channel.readers === 0) channels.delete(projectId)
         },
       }
     },
+
     close() {
       clearInterval(poll)
     },

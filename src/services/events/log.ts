@@ -4,7 +4,6 @@ import { appendEvents, readEpoch, readEvents, readHeads } from '../../db/events.
 import { listen } from '../../db/listen.ts'
 import { type Chunk, decodeCursor, type Entry, encodeChunk, encodeCursor } from './event.ts'
 import { createHub, type Subscription } from './hub.ts'
-import type { Sink } from './subscriber.ts'
 
 const CHANNEL = 'reelgate_events'
 const HINT_EVERY_MS = 20
@@ -21,13 +20,8 @@ export interface EventLog {
   transaction<T>(work: (tx: Db, append: Append) => Promise<T>): Promise<T>
   /** A page of the log after `after` (absent: from the beginning). Throws nothing for a cursor that cannot be continued. */
   page(projectId: string, after: string | undefined, limit: number): Promise<Page | 'not a cursor'>
-  /** Follows a project from `after` (absent: from now on). */
-  follow(
-    projectId: string,
-    after: string | undefined,
-    sink: Sink,
-    onError: (error: unknown) => void,
-  ): Promise<Following | 'not a cursor'>
+  /** Follows a project from `after` (absent: from now on). Entries come once the subscription is started. */
+  follow(projectId: string, after: string | undefined): Promise<Following | 'not a cursor'>
   /** The cursor of a position, for snapshots. */
   cursor(projectId: string, seq: number): string
   readonly epoch: string
@@ -136,12 +130,12 @@ export async function createEventLog(options: {
       return { recovered: true, entries, more, cursor: encodeCursor(epoch, projectId, last) }
     },
 
-    async follow(projectId, after, sink, onError) {
+    async follow(projectId, after) {
       const start = await position(projectId, after)
       if (start === 'not a cursor') return start
       if (start.seq === undefined)
         return { recovered: false, cursor: encodeCursor(epoch, projectId, start.head) }
-      const subscription = await hub.subscribe(projectId, start.seq, sink, onError)
+      const subscription = await hub.subscribe(projectId, start.seq)
       return { recovered: true, cursor: encodeCursor(epoch, projectId, subscription.from), subscription }
     },
 

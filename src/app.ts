@@ -1,0 +1,153 @@
+import type { FastifyInstance } from 'fastify'
+import type { Config } from './config.ts'
+import { openDatabase } from './db/client.ts'
+import { readEpoch } from './db/events.ts'
+import { sweepKeys } from './db/idempotency.ts'
+import { sweepExpired } from './db/users.ts'
+import { createHttp } from './http.ts'
+import { VERSION } from './logger.ts'
+import { type Accounts, createAccounts } from './services/accounts/accounts.ts'
+import { developmentKeys } from './services/accounts/token-keys.ts'
+import { createTokenVault } from './services/accounts/token-vault.ts'
+import { type Credits, createCredits } from './services/credits.ts'
+import { createEventLog, type EventLog } from './services/events/log.ts'
+import { createIdempotency, type Idempotency } from './services/idempotency.ts'
+import type { Dispatcher } from './services/jobs/dispatcher.ts'
+import { createJobs } from './services/jobs/jobs.ts'
+import { createMessages, type Messages } from './services/messages/messages.ts'
+import { createProjects, type Projects } from './services/projects.ts'
+import { createRenders, type Renders } from './services/renders/renders.ts'
+import { createRuns, type Runs } from './services/runs/runs.ts'
+import { createTimelines, type Timelines } from './services/timeline/timeline.ts'
+import { createUploads, type Uploads } from './services/uploads/uploads.ts'
+import { createUpstreamClient } from './services/upstream/client.ts'
+import { createSessions, type Sessions } from './services/users/sessions.ts'
+import { createUsers, type Users } from './services/users/users.ts'
+
+/** Everything a route may ask for. */
+export interface Services {
+  users: Users
+  sessions: Sessions
+  accounts: Accounts
+  projects: Projects
+  timelines: Timelines
+  messages: Messages
+  runs: Runs
+  renders: Renders
+  uploads: Uploads
+  credits: Credits
+  log: EventLog
+  idempotency: Idempotency
+}
+
+export interface App {
+  http: FastifyInstance
+  /** Not ready, sockets told to come back, work ended or handed over, everything closed. Ends within 25 s. */
+  close(): Promise<void>
+}
+
+const RUN_GRACE_MS = 12_000
+const INTERRUPTED_UPLOAD_MS = 10 * 60_000
+
+/** Makes every part, each with the parts it needs, and starts the workers. `close` undoes it in reverse. */
+export async function createApp(config: Config, urls: { database: string; upstream: string }): Promise<App> {
+  const closing = new AbortController()
+  const report = (error: unknown) => http?.log.warn({ err: error }, 'background work failed')
+  let http: FastifyInstance | undefined
+
+  const database = openDatabase(urls.database, report)
+  const { db } = database
+  const upstream = createUpstreamClient({
+    apiUrl: urls.upstream,
+    webUrl: config.upstream.webUrl,
+    skillSource: config.upstream.skillSource,
+    skillVersion: VERSION,
+    bodyCase: config.upstream.bodyCase,
+    streaming: config.upstream.streaming,
+    limits: { runMs: config.runs.limitMs, silenceMs: config.runs.silenceMs },
+  })
+  const vault = createTokenVault(config.tokenKeys ?? (await developmentKeys(config.dataDir)))
+  const log = await createEventLog({ database, url: urls.database, onError: report })
+  const jobs = await createJobs({ url: urls.database, onError: report })
+
+  const { sharedToken, webUrl, rateLimitRetryMs } = config.upstream
+  const sessions = createSessions({ db })
+  const users = createUsers({ db, sessions })
+  const accounts = createAccounts({ db, vault, upstream, sharedToken, webUrl, rateLimitRetryMs })
+  const projects = createProjects({ db, log, accounts, upstream })
+  const timelines = createTimelines({ log, projects, upstream })
+  const credits = createCredits({ accounts, upstream, webUrl })
+  const { maxBytes } = config.uploads
+  const uploads = createUploads({ db, log, accounts, projects, timelines, upstream, maxBytes })
+  const { pollMs } = config.renders
+  const renders = createRenders({ db, log, accounts, projects, timelines, upstream, pollMs })
+  let dispatcher: Dispatcher | undefined
+  const runs = createRuns({
+    db,
+    log,
+    accounts,
+    projects,
+    timelines,
+    upstream,
+    jobs,
+    limits: config.runs,
+    rateLimitRetryMs,
+    onQueued: () => dispatcher?.wake(),
+    onEnded: () => renders.wake(),
+  })
+  const messages = createMessages({
+    log,
+    projects,
+    runs,
+    renders,
+    timelines,
+    credits,
+    maxUploadBytes: maxBytes,
+  })
+  const idempotency = createIdempotency({ db })
+  const services: Services = {
+    users,
+    sessions,
+    accounts,
+    projects,
+    timelines,
+    messages,
+    runs,
+    renders,
+    uploads,
+    credits,
+    log,
+    idempotency,
+  }
+
+  const isReady = async () =>
+    !closing.signal.aborted &&
+    (await readEpoch(db).then(
+      () => true,
+      () => false,
+    ))
+  http = await createHttp({ config, services, closing: closing.signal, isReady })
+
+  renders.start()
+  dispatcher = await jobs.work({
+    run: (job, signal) => runs.work(job, signal),
+    sweep: async () => {
+      await sweepExpired(db)
+      await sweepKeys(db)
+      await uploads.sweepInterrupted(INTERRUPTED_UPLOAD_MS)
+    },
+  })
+
+  return {
+    http,
+    async close() {
+      closing.abort()
+      await Promise.all([http.close(), dispatcher.stop(RUN_GRACE_MS), renders.stop()])
+      runs.close()
+      await jobs.stop()
+      await log.close()
+      await upstream.close()
+      await database.close()
+    },
+  }
+}

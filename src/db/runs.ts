@@ -1,0 +1,118 @@
+import { and, count, desc, eq, inArray, isNotNull, lt, lte, sql } from 'drizzle-orm'
+import type { ClientState } from '../services/timeline/timeline.ts'
+import type { Db } from './client.ts'
+import { runs } from './schema.ts'
+
+export type RunRow = typeof runs.$inferSelect
+export interface Baseline {
+  fingerprint: string | null
+  state: ClientState
+}
+
+const UNFINISHED = ['queued', 'running', 'reconciling'] as const
+
+export async function insertRun(db: Db, run: typeof runs.$inferInsert): Promise<RunRow> {
+  const [row] = await db.insert(runs).values(run).returning()
+  return row!
+}
+
+export async function findRun(db: Db, userId: string, id: string): Promise<RunRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.id, id), eq(runs.userId, userId)))
+  return row
+}
+
+/** The run that the same request made before. */
+export async function findRequested(db: Db, userId: string, requestKey: string): Promise<RunRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.userId, userId), eq(runs.requestKey, requestKey)))
+  return row
+}
+
+/** Newest first. */
+export async function listRuns(
+  db: Db,
+  projectId: string,
+  after: string | undefined,
+  limit: number,
+): Promise<RunRow[]> {
+  return db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.projectId, projectId), after ? lt(runs.id, after) : undefined))
+    .orderBy(desc(runs.id))
+    .limit(limit)
+}
+
+/** How many runs of the project wait and how many are at work. */
+export async function countUnfinished(
+  db: Db,
+  projectId: string,
+): Promise<{ queued: number; active: number }> {
+  const rows = await db
+    .select({ state: runs.state, n: count() })
+    .from(runs)
+    .where(and(eq(runs.projectId, projectId), inArray(runs.state, [...UNFINISHED])))
+    .groupBy(runs.state)
+  const of = (state: string) => rows.find(row => row.state === state)?.n ?? 0
+  return { queued: of('queued'), active: of('running') + of('reconciling') }
+}
+
+/** Takes the run for this attempt of its job; undefined when a later attempt has it. */
+export async function takeRun(db: Db, id: string, attempt: number): Promise<RunRow | undefined> {
+  const [row] = await db
+    .update(runs)
+    .set({ attempt })
+    .where(and(eq(runs.id, id), lte(runs.attempt, attempt)))
+    .returning()
+  return row
+}
+
+/**
+ * The fence of every write: counts one batch more and locks the run for this transaction. False when another attempt
+ * has the run, or when this very batch has been written before.
+ */
+export async function countLogWrite(db: Db, id: string, attempt: number, batch: number): Promise<boolean> {
+  const rows = await db
+    .update(runs)
+    .set({ logWrites: batch })
+    .where(and(eq(runs.id, id), eq(runs.attempt, attempt), eq(runs.logWrites, batch - 1)))
+    .returning({ id: runs.id })
+  return rows.length > 0
+}
+
+export async function loadRun(db: Db, id: string): Promise<RunRow | undefined> {
+  const [row] = await db.select().from(runs).where(eq(runs.id, id))
+  return row
+}
+
+export async function updateRun(
+  db: Db,
+  id: string,
+  change: Partial<typeof runs.$inferInsert>,
+): Promise<RunRow> {
+  const [row] = await db.update(runs).set(change).where(eq(runs.id, id)).returning()
+  return row!
+}
+
+export async function requestStop(db: Db, id: string): Promise<RunRow | undefined> {
+  const [row] = await db
+    .update(runs)
+    .set({ stopRequestedAt: sql`now()` })
+    .where(and(eq(runs.id, id), inArray(runs.state, [...UNFINISHED])))
+    .returning()
+  return row
+}
+
+/** Of these runs, those that somebody has asked to stop. */
+export async function stopRequests(db: Db, ids: string[]): Promise<string[]> {
+  const rows = await db
+    .select({ id: runs.id })
+    .from(runs)
+    .where(and(inArray(runs.id, ids), isNotNull(runs.stopRequestedAt)))
+  return rows.map(row => row.id)
+}

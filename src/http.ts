@@ -1,0 +1,79 @@
+import { randomUUID } from 'node:crypto'
+import cookie from '@fastify/cookie'
+import swagger from '@fastify/swagger'
+import websocket from '@fastify/websocket'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import type { Services } from './app.ts'
+import type { Config } from './config.ts'
+import { createLogger, VERSION } from './logger.ts'
+import { handleError, handleNotFound } from './problems.ts'
+import { addRoutes } from './routes/index.ts'
+import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
+
+const MAX_BODY_BYTES = 1024 * 1024
+
+/** The HTTP server with every route on it. Listens to nothing yet. */
+export async function createHttp(options: {
+  config: Pick<Config, 'http' | 'logLevel'>
+  services: Services
+  closing: AbortSignal
+  isReady(): Promise<boolean>
+}): Promise<FastifyInstance> {
+  const { config, services, closing, isReady } = options
+  const app = Fastify({
+    loggerInstance: createLogger(config.logLevel) as FastifyBaseLogger,
+    disableRequestLogging: true,
+    genReqId: () => randomUUID(),
+    trustProxy: config.http.trustProxy,
+    bodyLimit: MAX_BODY_BYTES,
+    forceCloseConnections: 'idle',
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array', keywords: ['discriminator'] } },
+    routerOptions: { maxParamLength: 128 },
+  })
+  app.setErrorHandler(handleError)
+  app.setNotFoundHandler({ preHandler: [] }, handleNotFound)
+  app.addHook('onResponse', async (request, reply) => {
+    const { method, id, routeOptions } = request
+    // The route's pattern, never the address: an address carries ids and tickets.
+    const route = routeOptions.url ?? 'none'
+    const line = { reqId: id, method, route, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }
+    request.log.info(line, 'request')
+  })
+
+  await app.register(cookie)
+  await app.register(websocket, {
+    // Sockets are closed where they are served, with a code that tells a restart from a crash.
+    preClose: done => done(),
+    options: {
+      maxPayload: MAX_FRAME_BYTES,
+      perMessageDeflate: false,
+      handleProtocols: (protocols: Set<string>) => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    },
+  })
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'reelgate',
+        version: VERSION,
+        description: 'One stable API between client apps and a cloud AI that edits video by chat.',
+      },
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer' },
+          cookie: { type: 'apiKey', in: 'cookie', name: '__Host-reelgate' },
+        },
+      },
+    },
+    refResolver: { buildLocalReference: (json, _base, _fragment, i) => String(json.$id ?? `def-${i}`) },
+    transform: ({ schema, url, route }) => ({
+      url,
+      schema:
+        route.config?.policy === 'signed-in'
+          ? { ...schema, security: [{ bearer: [] }, { cookie: [] }] }
+          : schema,
+    }),
+  })
+  await addRoutes(app, services, { allowedOrigins: config.http.allowedOrigins, closing, isReady })
+  return app
+}

@@ -1,0 +1,24 @@
+import { readFileSync } from 'node:fs'
+import { pino } from 'pino'
+
+export const VERSION = (
+  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+).version
+
+const SECRETS =
+  /\b(nmv_usr_|clm_|rg_|rgt_)[\w-]+|\bBearer\s+[^\s"\\]+|(postgres(?:ql)?:\/\/[^:@/\s"]*):[^@\s"]*@/gi
+
+/** Takes anything that looks like a credential out of a line, wherever it stands in it. */
+export function scrub(line: string): string {
+  return line.replace(SECRETS, (_, prefix?: string, database?: string) =>
+    database ? `${database}:[secret]@` : `${prefix ?? 'Bearer '}[secret]`,
+  )
+}
+
+/** pino on standard output. The last net is in the stream: field names and error texts cannot get around it. */
+export function createLogger(level: string) {
+  return pino(
+    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    { write: line => process.stdout.write(scrub(line)) },
+  )
+}

@@ -1,0 +1,19 @@
+import type { Services } from './app.ts'
+import { readEnv, toConfig } from './config.ts'
+import { createHttp } from './http.ts'
+
+/** The OpenAPI 3.1 document of all routes, as JSON text. Needs no database: routes are described, not run. */
+export async function openApiDocument(): Promise<string> {
+  const config = toConfig({ ...readEnv({}), LOG_LEVEL: 'silent' })
+  const services = {} as Services
+  const http = await createHttp({
+    config,
+    services,
+    closing: new AbortController().signal,
+    isReady: async () => false,
+  })
+  await http.ready()
+  const document = `${JSON.stringify(http.swagger(), null, 2)}\n`
+  await http.close()
+  return document
+}

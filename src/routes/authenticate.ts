@@ -1,0 +1,75 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { ProblemError } from '../problems.ts'
+import type { ClientSession, Sessions } from '../services/users/sessions.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    session: ClientSession
+    /** The kind of client app, from `X-Client-App`: the upstream's attribution. */
+    platform: string
+  }
+  interface FastifyContextConfig {
+    /** Who may call the route. A route without one fails at boot. */
+    policy?: 'open' | 'signed-in'
+  }
+}
+
+export const COOKIE = '__Host-reelgate'
+const PLATFORMS = new Set(['web', 'ios', 'android'])
+const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS'])
+
+/** Puts the one gate in front of every route: its policy decides, and a route that has none does not exist. */
+export function addAuthentication(app: FastifyInstance, sessions: Sessions, allowedOrigins: string[]) {
+  app.decorateRequest('session', null as unknown as ClientSession)
+  app.decorateRequest('platform', 'unknown')
+
+  app.addHook('onRoute', route => {
+    if (!route.config?.policy) throw new Error(`${route.method} ${route.url} declares no policy`)
+  })
+
+  app.addHook('onRequest', async request => {
+    request.platform = platformOf(request.headers['x-client-app'])
+    // No route at all: the not-found handler answers, signed in or not.
+    if (request.is404 || request.routeOptions.config.policy === 'open') return
+    request.session = await authenticate(request, sessions, allowedOrigins)
+  })
+}
+
+async function authenticate(request: FastifyRequest, sessions: Sessions, allowedOrigins: string[]) {
+  const { token, fromCookie } = credentialOf(request)
+  const session = token ? await sessions.find(token) : undefined
+  if (!session) throw new ProblemError('unauthenticated', 'Sign in, then send the token with the request.')
+  if (fromCookie && !SAFE_METHODS.has(request.method)) refuseForgery(request, allowedOrigins)
+  return session
+}
+
+/** The credential that a request carries in a header or a cookie. */
+export function credentialOf(request: FastifyRequest): { token: string | undefined; fromCookie: boolean } {
+  const bearer = /^Bearer (\S{1,200})$/i.exec(request.headers.authorization ?? '')?.[1]
+  return bearer ? { token: bearer, fromCookie: false } : { token: request.cookies[COOKIE], fromCookie: true }
+}
+
+/** A browser sends the cookie by itself, also for a page that is not ours; such a page cannot set our header. */
+function refuseForgery(request: FastifyRequest, allowedOrigins: string[]) {
+  if (request.headers['x-csrf'] !== '1')
+    throw new ProblemError('csrf_required', 'With the cookie, send the header "X-CSRF: 1".')
+  if (!isAllowedOrigin(request, allowedOrigins))
+    throw new ProblemError('csrf_required', 'This origin is not among the allowed ones.')
+}
+
+/** True when the request names no origin, our own, or a configured one. */
+export function isAllowedOrigin(request: FastifyRequest, allowedOrigins: string[]): boolean {
+  const { origin } = request.headers
+  return (
+    origin === undefined ||
+    origin === `${request.protocol}://${request.host}` ||
+    allowedOrigins.includes(origin)
+  )
+}
+
+function platformOf(header: string | string[] | undefined): string {
+  const name = String(header ?? '')
+    .split('/')[0]!
+    .toLowerCase()
+  return PLATFORMS.has(name) ? name : 'unknown'
+}

@@ -1,0 +1,145 @@
+import { once } from 'node:events'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply } from 'fastify'
+import Type from 'typebox'
+import { ProblemError } from '../problems.ts'
+import { entryFrame, sseFrame } from '../services/events/frames.ts'
+import type { EventLog } from '../services/events/log.ts'
+import type { Sink } from '../services/events/subscriber.ts'
+import type { Projects } from '../services/projects.ts'
+import type { Readers } from './readers.ts'
+import { Id, IdParams, named, Paging, ref, strict, Time } from './schemas.ts'
+
+const COMMENT_MS = 15_000
+const UNREAD_MS = 30_000
+const RETRY_MS = 1_000
+
+export const Entry = named(
+  'Entry',
+  Type.Object({
+    id: Type.String({ description: 'The cursor of this entry' }),
+    seq: Type.Integer(),
+    projectId: Id,
+    runId: Type.Optional(Id),
+    at: Time,
+    chunk: Type.Object(
+      { type: Type.String() },
+      { description: 'An AG-UI 1.0 event', additionalProperties: true },
+    ),
+  }),
+)
+
+const EntryPage = named(
+  'EntryPage',
+  Type.Object({
+    items: Type.Array(ref(Entry)),
+    next: Type.Union([Type.String(), Type.Null()]),
+    cursor: Type.String(),
+    recovered: Type.Boolean({ description: 'False: fetch the project and go on from its cursor' }),
+  }),
+)
+
+interface Options {
+  log: EventLog
+  projects: Projects
+  readers: Readers
+  /** Aborted when the instance goes down: streams end, and clients come back elsewhere. */
+  closing: AbortSignal
+}
+
+/** A project's log, page by page or as a live stream of Server-Sent Events. */
+export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
+  app,
+  { log, projects, readers, closing },
+) => {
+  app.get('/v1/projects/:id/events', {
+    config: { policy: 'signed-in' },
+    schema: {
+      tags: ['Events'],
+      summary: 'The project’s log after a cursor; live with Accept: text/event-stream',
+      params: IdParams,
+      querystring: Type.Object(Paging, strict),
+      response: {
+        200: {
+          description: 'A page of the log',
+          content: { 'application/json': { schema: ref(EntryPage) } },
+        },
+      },
+    },
+    handler: async (request, reply) => {
+      const { params, query, session } = request
+      await projects.own(session.user.id, params.id)
+      const wantsStream = /\btext\/event-stream\b/.test(request.headers.accept ?? '')
+      if (wantsStream) {
+        const after = headerOf(request.headers['last-event-id']) ?? query.after
+        return stream(reply, session.user.id, params.id, after)
+      }
+      const page = await log.page(params.id, query.after, query.limit ?? 50)
+      if (page === 'not a cursor') throw notACursor()
+      const items = page.entries.map(entry => entryFrame(entry, log.epoch)).join(',')
+      const cursor = JSON.stringify(page.cursor)
+      // Entries are JSON already; encoding them again would cost more than reading them.
+      return reply
+        .type('application/json')
+        .serializer(String)
+        .send(
+          `{"items":[${items}],"next":${page.more ? cursor : null},"cursor":${cursor},"recovered":${page.recovered}}` as never,
+        )
+    },
+  })
+
+  async function stream(reply: FastifyReply, userId: string, projectId: string, after: string | undefined) {
+    const place = readers.enter(userId)
+    if (!place) throw new ProblemError('rate_limited', 'Too many open readers.', { retryAfterMs: 5_000 })
+    const { raw } = reply
+    const sink: Sink = {
+      write: entries => raw.write(entries.map(entry => sseFrame(entry, log.epoch)).join('')),
+      drained: () => drained(),
+    }
+    /** A reader that takes nothing for half a minute is let go; its cursor brings it back. */
+    const drained = async () => {
+      if (!raw.writableNeedDrain) return
+      const unread = setTimeout(() => raw.destroy(), UNREAD_MS)
+      await once(raw, 'drain').finally(() => clearTimeout(unread))
+    }
+    const following = await log.follow(projectId, after).catch(error => {
+      place.leave()
+      throw error
+    })
+    if (following === 'not a cursor') {
+      place.leave()
+      throw notACursor()
+    }
+    reply.hijack()
+    raw.writeHead(200, {
+      ...headersOf(reply),
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-cache, no-transform',
+      'x-accel-buffering': 'no',
+    })
+    raw.write(`retry: ${RETRY_MS}\n\n`)
+    if (!following.recovered) raw.write(`event: lost\ndata: ${JSON.stringify(following)}\n\n`)
+    const comments = setInterval(() => raw.writableNeedDrain || raw.write(': still here\n\n'), COMMENT_MS)
+    const end = () => raw.end()
+    closing.addEventListener('abort', end)
+    raw.on('close', () => {
+      closing.removeEventListener('abort', end)
+      clearInterval(comments)
+      if (following.recovered) following.subscription.close()
+      place.leave()
+    })
+    if (following.recovered && !closing.aborted) following.subscription.start(sink, () => raw.destroy())
+    else raw.end()
+  }
+}
+
+const notACursor = () => new ProblemError('invalid_request', '`after` is not a cursor.')
+const headerOf = (value: string | string[] | undefined) => (Array.isArray(value) ? value[0] : value)
+
+/** What hooks have set on the reply, such as CORS: a hijacked reply does not send it by itself. */
+function headersOf(reply: FastifyReply): Record<string, string | string[]> {
+  const set = Object.entries(reply.getHeaders()).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(
+    set.map(([name, value]) => [name, Array.isArray(value) ? value.map(String) : String(value)]),
+  )
+}

@@ -1,0 +1,189 @@
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import Type from 'typebox'
+import { Compile } from 'typebox/compile'
+import type { WebSocket } from 'ws'
+import { asProblem, type Problem, ProblemError } from '../problems.ts'
+import type { EventLog, Following } from '../services/events/log.ts'
+import type { Projects } from '../services/projects.ts'
+import type { ClientSession, Sessions } from '../services/users/sessions.ts'
+import { credentialOf } from './authenticate.ts'
+import { createLiveSink } from './live-sink.ts'
+import type { Readers } from './readers.ts'
+import { strict } from './schemas.ts'
+
+const HELLO_MS = 10_000
+const PING_MS = 25_000
+const PONG_MS = 8_000
+const MAX_SUBSCRIPTIONS = 50
+const MAX_FRAMES_PER_SECOND = 20
+
+/** Close codes: from 4000 clients come back, from 4500 they do not. */
+const CLOSE = {
+  restart: [1012, 'restart'],
+  slow: [4008, 'too slow'],
+  noPong: [4012, 'no pong'],
+  frames: [4013, 'too many requests'],
+  frame: [4501, 'bad frame'],
+  noCredential: [4502, 'no credential in time'],
+  signedOut: [4503, 'signed out'],
+  readers: [4504, 'too many open readers'],
+} as const satisfies Record<string, [code: number, text: string]>
+
+export const Text = Type.String({ minLength: 1, maxLength: 256 })
+const Frame = Compile(
+  Type.Union([
+    Type.Object({ type: Type.Literal('hello'), token: Text }, strict),
+    Type.Object({ type: Type.Literal('hello'), ticket: Text }, strict),
+    Type.Object({ type: Type.Literal('subscribe'), projectId: Text, after: Type.Optional(Text) }, strict),
+    Type.Object({ type: Type.Literal('unsubscribe'), projectId: Text }, strict),
+    Type.Object({ type: Type.Literal('ping') }, strict),
+  ]),
+)
+
+interface SocketOptions {
+  log: EventLog
+  projects: Projects
+  sessions: Sessions
+  readers: Readers
+  onClosed(): void
+}
+
+/** One client's socket: signed in or not yet, and what it follows. */
+export interface LiveSocket {
+  session: ClientSession | null
+  close(reason: keyof typeof CLOSE): void
+}
+
+/** Speaks the frames of `reelgate.v1` with one client until either side closes. */
+export function serveLive(
+  socket: WebSocket,
+  request: FastifyRequest<{ Querystring: { ticket?: string } }>,
+  { log, projects, sessions, readers, onClosed }: SocketOptions,
+): LiveSocket {
+  const logger: FastifyBaseLogger = request.log
+  const subscriptions = new Map<string, Promise<Following | 'not a cursor'>>()
+  const live: LiveSocket = { session: null, close }
+  let place: { leave(): void } | null = null
+  let frames = 0
+  let awaitingPong: NodeJS.Timeout | undefined
+  let inbox: Promise<void> = Promise.resolve()
+
+  const hello = setTimeout(() => close('noCredential'), HELLO_MS)
+  const second = setInterval(() => {
+    frames = 0
+  }, 1_000)
+  const pings = setInterval(() => {
+    socket.ping()
+    awaitingPong = setTimeout(() => close('noPong'), PONG_MS)
+  }, PING_MS)
+
+  socket.on('pong', () => clearTimeout(awaitingPong))
+  socket.on('error', error => logger.debug({ err: error }, 'socket error'))
+  socket.on('close', () => {
+    onClosed()
+    clearTimeout(hello)
+    clearTimeout(awaitingPong)
+    clearInterval(second)
+    clearInterval(pings)
+    for (const projectId of subscriptions.keys()) unsubscribe(projectId)
+    place?.leave()
+  })
+  socket.on('message', (data, isBinary) => {
+    if (++frames > MAX_FRAMES_PER_SECOND) return close('frames')
+    // In order: a subscribe that follows its hello at once must find the session.
+    inbox = inbox
+      .then(() => receive(isBinary ? null : parse(String(data))))
+      .catch(error => sendProblem(asProblem(error)))
+  })
+  inbox = begin().catch(error => sendProblem(asProblem(error)))
+
+  async function begin() {
+    const { token } = credentialOf(request)
+    const { ticket } = request.query
+    if (ticket) welcome(await sessions.redeem(ticket))
+    else if (token) welcome(await sessions.find(token))
+  }
+
+  async function receive(frame: ReturnType<typeof parse>) {
+    if (socket.readyState !== socket.OPEN) return
+    if (!frame) return close('frame')
+    if (frame.type === 'ping') return send({ type: 'pong' })
+    if (frame.type === 'hello')
+      return welcome(
+        'token' in frame ? await sessions.find(frame.token) : await sessions.redeem(frame.ticket),
+      )
+    if (!live.session) return close('frame')
+    if (frame.type === 'subscribe') return subscribe(frame.projectId, frame.after, live.session.user.id)
+    unsubscribe(frame.projectId)
+    send({ type: 'unsubscribed', projectId: frame.projectId })
+  }
+
+  function welcome(session: ClientSession | undefined) {
+    if (socket.readyState !== socket.OPEN || live.session) return
+    if (!session) return close('signedOut')
+    place = readers.enter(session.user.id)
+    if (!place) return close('readers')
+    clearTimeout(hello)
+    live.session = session
+    send({ type: 'ready', userId: session.user.id, pingEveryMs: PING_MS })
+  }
+
+  async function subscribe(projectId: string, after: string | undefined, userId: string) {
+    try {
+      if (!subscriptions.has(projectId) && subscriptions.size >= MAX_SUBSCRIPTIONS)
+        throw new ProblemError('rate_limited', `At most ${MAX_SUBSCRIPTIONS} subscriptions a socket.`)
+      await projects.own(userId, projectId)
+      unsubscribe(projectId)
+      const following = log.follow(projectId, after)
+      subscriptions.set(projectId, following)
+      const result = await following
+      if (result === 'not a cursor') {
+        subscriptions.delete(projectId)
+        throw new ProblemError('invalid_request', '`after` is not a cursor.')
+      }
+      send({ type: 'subscribed', projectId, cursor: result.cursor, recovered: result.recovered })
+      const tooSlow = () => close('slow')
+      if (result.recovered) result.subscription.start(createLiveSink(socket, log.epoch, tooSlow), tooSlow)
+    } catch (error) {
+      sendProblem(asProblem(error), projectId)
+    }
+  }
+
+  function unsubscribe(projectId: string) {
+    const following = subscriptions.get(projectId)
+    subscriptions.delete(projectId)
+    following?.then(
+      result => result !== 'not a cursor' && result.recovered && result.subscription.close(),
+      () => {},
+    )
+  }
+
+  function send(frame: object) {
+    socket.send(JSON.stringify(frame))
+  }
+
+  function sendProblem(problem: Problem, projectId?: string) {
+    if (problem.status >= 500) logger.warn({ code: problem.code }, 'socket problem')
+    if (socket.readyState === socket.OPEN)
+      send({ type: 'error', problem, ...(projectId ? { projectId } : {}) })
+  }
+
+  function close(reason: keyof typeof CLOSE) {
+    const [code, text] = CLOSE[reason]
+    socket.close(code, text)
+    // Closing waits for what is buffered; a reader that does not read would hold it for ever.
+    if (reason === 'slow' || reason === 'noPong') socket.terminate()
+    else setTimeout(() => socket.terminate(), 2_000).unref()
+  }
+
+  return live
+}
+
+function parse(text: string) {
+  try {
+    const frame: unknown = JSON.parse(text)
+    return Frame.Check(frame) ? frame : null
+  } catch {
+    return null
+  }
+}

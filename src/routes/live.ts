@@ -1,0 +1,78 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
+import Type, { type Static } from 'typebox'
+import { ProblemError } from '../problems.ts'
+import type { EventLog } from '../services/events/log.ts'
+import type { Projects } from '../services/projects.ts'
+import type { Sessions } from '../services/users/sessions.ts'
+import { credentialOf, isAllowedOrigin } from './authenticate.ts'
+import { type LiveSocket, serveLive, Text } from './live-socket.ts'
+import type { Readers } from './readers.ts'
+import { strict } from './schemas.ts'
+
+export const SUBPROTOCOL = 'reelgate.v1'
+export const MAX_FRAME_BYTES = 64 * 1024
+
+const Query = Type.Object({ ticket: Type.Optional(Text) }, strict)
+
+const SIGNED_IN_MS = 2_000
+
+interface Options {
+  log: EventLog
+  projects: Projects
+  sessions: Sessions
+  readers: Readers
+  allowedOrigins: string[]
+  /** Aborted when the instance goes down. */
+  closing: AbortSignal
+}
+
+/** `GET /v1/live`: a WebSocket that reads the logs of the user's projects. */
+export const liveRoutes: FastifyPluginAsyncTypebox<Options> = async (app, options) => {
+  const { sessions, allowedOrigins, closing } = options
+  const sockets = new Set<LiveSocket>()
+
+  const signedInCheck = setInterval(
+    () => closeSignedOut().catch(error => app.log.warn({ err: error })),
+    SIGNED_IN_MS,
+  )
+  closing.addEventListener('abort', () => {
+    for (const live of sockets) live.close('restart')
+  })
+  app.addHook('onClose', async () => clearInterval(signedInCheck))
+
+  async function closeSignedOut() {
+    const ids = [...sockets].flatMap(({ session }) => (session ? [session.sessionId] : []))
+    if (ids.length === 0) return
+    const living = await sessions.living([...new Set(ids)])
+    for (const live of sockets)
+      if (live.session && !living.has(live.session.sessionId)) live.close('signedOut')
+  }
+
+  // A page of another site can open a socket with the user's cookie, but not from an allowed origin.
+  const refuseForeignPage = async (request: FastifyRequest) => {
+    const { token, fromCookie } = credentialOf(request)
+    if (token && fromCookie && !isAllowedOrigin(request, allowedOrigins))
+      throw new ProblemError('csrf_required', 'This origin is not among the allowed ones.')
+  }
+
+  app.get<{ Querystring: Static<typeof Query> }>(
+    '/v1/live',
+    {
+      // The credential may come in the first frame, so the socket itself asks for it.
+      config: { policy: 'open' },
+      websocket: true,
+      schema: {
+        tags: ['Events'],
+        summary: `WebSocket (subprotocol ${SUBPROTOCOL}): live entries of several projects`,
+        querystring: Query,
+      },
+      preValidation: refuseForeignPage,
+    },
+    (socket, request) => {
+      const live = serveLive(socket, request, { ...options, onClosed: () => sockets.delete(live) })
+      sockets.add(live)
+      if (closing.aborted) live.close('restart')
+    },
+  )
+}

@@ -1,0 +1,60 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import Type from 'typebox'
+import type { Messages } from '../services/messages/messages.ts'
+import { CreditsView } from './credits.ts'
+import { Render } from './renders.ts'
+import { Run } from './runs.ts'
+import { IdParams, named, oneOf, oneOfWords, ref, strict } from './schemas.ts'
+import { Timeline } from './timeline.ts'
+
+const RunAnswer = named('RunAnswer', Type.Object({ kind: Type.Literal('run'), run: ref(Run) }))
+const RenderAnswer = named('RenderAnswer', Type.Object({ kind: Type.Literal('render'), render: ref(Render) }))
+const CreditsAnswer = named(
+  'CreditsAnswer',
+  Type.Object({ kind: Type.Literal('credits'), credits: ref(CreditsView) }),
+)
+const TimelineAnswer = named(
+  'TimelineAnswer',
+  Type.Object({ kind: Type.Literal('timeline'), timeline: ref(Timeline) }),
+)
+const UploadAnswer = named(
+  'UploadAnswer',
+  Type.Object({
+    kind: Type.Literal('upload'),
+    accepts: Type.Array(Type.String()),
+    maxBytes: Type.Integer(),
+  }),
+)
+export const messageAnswers = [RunAnswer, RenderAnswer, CreditsAnswer, TimelineAnswer, UploadAnswer] as const
+
+const MessageAnswer = oneOf('kind', [...messageAnswers], ['run', 'render', 'credits', 'timeline', 'upload'])
+
+export const messageRoutes: FastifyPluginAsyncTypebox<{ messages: Messages }> = async (app, { messages }) => {
+  app.post('/v1/projects/:id/messages', {
+    config: { policy: 'signed-in', idempotent: true },
+    schema: {
+      tags: ['Messages and runs'],
+      summary: 'Say what to do: chat, export, credits, status or upload',
+      params: IdParams,
+      body: Type.Object(
+        {
+          text: Type.String({ minLength: 1, maxLength: 20_000, pattern: '\\S' }),
+          intent: Type.Optional(oneOfWords('auto', 'chat')),
+          whenBusy: Type.Optional(oneOfWords('queue', 'reject')),
+        },
+        strict,
+      ),
+      response: { 200: MessageAnswer, 202: MessageAnswer },
+    },
+    handler: async ({ session, platform, params, body, requestKey }, reply) => {
+      const { text, intent = 'auto', whenBusy = 'queue' } = body
+      const answer = await messages.send({ userId: session.user.id, platform }, params.id, {
+        text,
+        intent,
+        whenBusy,
+        ...(requestKey ? { requestKey } : {}),
+      })
+      return reply.code(answer.kind === 'run' || answer.kind === 'render' ? 202 : 200).send(answer)
+    },
+  })
+}

@@ -1,0 +1,39 @@
+import closeWithGrace from 'close-with-grace'
+import { createApp } from './app.ts'
+import { ConfigError, readEnv, toConfig } from './config.ts'
+import { migrate, SchemaTooNewError } from './db/migrate.ts'
+import { waitForDatabase } from './db/wait.ts'
+import { startDevelopment } from './development.ts'
+
+const EXIT_CONFIG = 78
+const EXIT_DATABASE = 69
+const CLOSE_MS = 24_000
+
+try {
+  const config = toConfig(readEnv())
+  const development = await startDevelopment(config)
+  const { urls } = development
+  await waitForDatabase(urls.database)
+  await migrate(urls.database)
+  const app = await createApp(config, urls)
+  await app.http.listen({ host: config.http.host, port: config.http.port })
+  development.announce(app.http.listeningOrigin)
+
+  closeWithGrace({ delay: CLOSE_MS }, async ({ err, signal }) => {
+    if (err) app.http.log.fatal({ err }, 'ending after an unexpected error')
+    else app.http.log.info({ signal }, 'closing')
+    await app.close()
+    await development.stop()
+  })
+} catch (error) {
+  if (error instanceof ConfigError || error instanceof SchemaTooNewError) {
+    console.error(error.message)
+    process.exit(EXIT_CONFIG)
+  }
+  if ((error as Error).name === 'DatabaseUnreachableError') {
+    console.error((error as Error).message)
+    process.exit(EXIT_DATABASE)
+  }
+  console.error(error)
+  process.exit(1)
+}

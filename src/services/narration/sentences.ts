@@ -1,0 +1,92 @@
+import type { Language } from '../words.ts'
+
+export interface SentenceHolder {
+  /** The text that is now made of complete sentences, with the white space that follows them; '' for none. */
+  push(delta: string): string
+  /** The rest. The holder may be used on. */
+  flush(): string
+}
+
+/** A tail without a break is released at this length (UTF-16 units), so that held text is bounded. */
+const MAX_TAIL = 2_000
+const LOOK_BACK = 64
+
+// "It is cut. 3 clips are left.": the segmenter sees a number as no beginning when small letters follow.
+const BEFORE_NUMBER = /(?<=[\p{L}\d)]{2}\.\s)(?=\d)/u
+
+const segmenters = {
+  en: new Intl.Segmenter('en', { granularity: 'sentence' }),
+  zh: new Intl.Segmenter('zh', { granularity: 'sentence' }),
+}
+
+/**
+ * Holds streamed text back until a sentence is complete. A sentence is complete when the next one has
+ * begun or a line has ended; so whoever pushes also flushes when the text pauses (a tool call, the end).
+ */
+export function createSentenceHolder(language: Language): SentenceHolder {
+  let tail = ''
+  return {
+    push(delta) {
+      const pending = tail.slice(-LOOK_BACK) + delta
+      tail += delta
+      // Segmenting the tail at every delta would be quadratic in the sentence.
+      const end = mayBreak(pending) ? lastBreak(tail, language) : 0
+      return release(end === 0 && tail.length > MAX_TAIL ? wholeCharacters(tail) : end)
+    },
+    flush() {
+      return release(tail.length)
+    },
+  }
+
+  function release(end: number): string {
+    const text = tail.slice(0, end)
+    tail = tail.slice(end)
+    return text
+  }
+}
+
+/** The sentences of a text, each with the white space that follows it; joined they are the text. */
+export function sentencesOf(text: string, language: Language): string[] {
+  const sentences: string[] = []
+  let open = ''
+  for (const { segment } of segmenters[language].segment(text)) {
+    for (const part of segment.split(BEFORE_NUMBER)) {
+      open += part
+      if (continues(open)) continue
+      sentences.push(open)
+      open = ''
+    }
+  }
+  if (open !== '') sentences.push(open)
+  return sentences
+}
+
+function lastBreak(text: string, language: Language): number {
+  const sentences = sentencesOf(text, language)
+  const last = sentences.at(-1) ?? ''
+  if (last.endsWith('\n') && !continues(last)) return text.length
+  return text.length - last.length
+}
+
+function mayBreak(text: string): boolean {
+  return /[.!?…\n\r\u2028\u2029。．｡！？]/.test(text)
+}
+
+/** Whether a segment that ends like this goes on in the next one, although the segmenter breaks there. */
+function continues(text: string): boolean {
+  const end = text.slice(-LOOK_BACK)
+  if (/\n\s*$/.test(end)) return false
+  return (
+    /(?:\.\.\.|…)["'”’)\]]*\s*$/.test(end) ||
+    /(?:^|[\s("'“‘[])(?:Dr|Mr|Mrs|Ms|Prof|St|vs|e\.g|i\.e|approx|ca|min|max|Fig|No|Vol|ver|Inc|Ltd|Jr|Sr|[A-Z])\.\s*$/i.test(
+      end,
+    ) ||
+    /(?:^|\n)\s*\d{1,3}[.)]\s*$/.test(end)
+  )
+}
+
+// Half of a surrogate pair is not a character yet.
+function wholeCharacters(text: string): number {
+  const last = text.charCodeAt(text.length - 1)
+  return last >= 0xd800 && last <= 0xdbff ? text.length - 1 : text.length
+}

@@ -1,0 +1,123 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Db } from '../../db/client.ts'
+import { countLogWrite, loadRun, type RunRow, updateRun } from '../../db/runs.ts'
+import { isDatabaseDown } from '../../problems.ts'
+import type { Chunk } from '../events/event.ts'
+import type { Append, EventLog } from '../events/log.ts'
+
+const DATABASE_PATIENCE_MS = 30_000
+const MAX_PENDING = 2_000
+
+/** Another worker has this run; what this one still wants to write is void. */
+export class LostRunError extends Error {
+  override readonly name = 'LostRunError'
+}
+
+/** The one writer of a run's part of the log. */
+export interface RunLog {
+  /** Takes chunks and writes them soon: what comes while a commit is under way goes with the next one. */
+  push(chunks: Chunk[]): void
+  /** Resolves once there is room; rejects when writing has failed for good. */
+  ready(): Promise<void>
+  /** Writes what is pending, then `work`, in one transaction that only the run's holder can commit. */
+  transaction<T>(work: (tx: Db, append: Append) => Promise<T>): Promise<T>
+}
+
+/**
+ * Every batch is numbered in the run's row. So a worker that lost the run writes nothing more, and a commit whose
+ * answer was lost with the connection is recognised instead of written again.
+ */
+export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): RunLog {
+  const { db, log, run } = options
+  let pending: Chunk[] = []
+  let batch = run.logWrites
+  let openMessageId = run.openMessageId
+  let tail: Promise<unknown> = Promise.resolve()
+  let scheduled = false
+  let failure: unknown = null
+
+  function push(chunks: Chunk[]) {
+    pending.push(...chunks)
+    if (scheduled || pending.length === 0) return
+    scheduled = true
+    inTurn(() => write()).catch(error => {
+      failure = error
+    })
+  }
+
+  /** One write at a time: the order of the log is the order of pushes. */
+  function inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const turn = tail.then(step)
+    tail = turn.catch(() => {})
+    return turn
+  }
+
+  async function write<T>(work?: (tx: Db, append: Append) => Promise<T>): Promise<T | undefined> {
+    scheduled = false
+    if (failure) throw failure
+    const chunks = joinDeltas(pending)
+    pending = []
+    const message = lastOpenMessage(chunks, openMessageId)
+    const number = batch + 1
+    for (const end = Date.now() + DATABASE_PATIENCE_MS; ; await sleep(500)) {
+      try {
+        const result = await log.transaction(async (tx, append) => {
+          if (!(await countLogWrite(tx, run.id, run.attempt, number)))
+            throw new LostRunError('Another worker has this run')
+          if (message !== openMessageId) await updateRun(tx, run.id, { openMessageId: message })
+          await append(run.projectId, chunks, run.id)
+          return work?.(tx, append)
+        })
+        batch = number
+        openMessageId = message
+        return result
+      } catch (error) {
+        if (!work && error instanceof LostRunError && (await wasWritten(number))) {
+          batch = number
+          openMessageId = message
+          return undefined
+        }
+        if (!isDatabaseDown(error) || Date.now() > end) throw error
+      }
+    }
+  }
+
+  async function wasWritten(number: number): Promise<boolean> {
+    const row = await loadRun(db, run.id)
+    return row?.attempt === run.attempt && row.logWrites === number
+  }
+
+  return {
+    push,
+    async ready() {
+      if (failure) throw failure
+      if (pending.length > MAX_PENDING) await tail
+      if (failure) throw failure
+    },
+    transaction: work => inTurn(() => write(work)) as ReturnType<typeof work>,
+  }
+}
+
+/** Neighbouring pieces of one message become one: a backlog need not be as fine as it arrived. */
+function joinDeltas(chunks: Chunk[]): Chunk[] {
+  const joined: Chunk[] = []
+  for (const chunk of chunks) {
+    const last = joined.at(-1)
+    if (
+      chunk.type === 'TEXT_MESSAGE_CONTENT' &&
+      last?.type === 'TEXT_MESSAGE_CONTENT' &&
+      last.messageId === chunk.messageId
+    )
+      joined[joined.length - 1] = { ...last, delta: last.delta + chunk.delta }
+    else joined.push(chunk)
+  }
+  return joined
+}
+
+function lastOpenMessage(chunks: Chunk[], open: string | null): string | null {
+  for (const chunk of chunks) {
+    if (chunk.type === 'TEXT_MESSAGE_START') open = chunk.messageId
+    if (chunk.type === 'TEXT_MESSAGE_END') open = null
+  }
+  return open
+}

@@ -1,0 +1,151 @@
+import { randomUUIDv7 } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Job } from 'pg-boss'
+import { lockProject } from '../../db/projects.ts'
+import {
+  countUnfinished,
+  findRequested,
+  findRun,
+  insertRun,
+  listRuns,
+  requestStop,
+  stopRequests,
+  updateRun,
+} from '../../db/runs.ts'
+import { notFound, ProblemError } from '../../problems.ts'
+import type { Caller } from '../accounts/accounts.ts'
+import { custom } from '../events/event.ts'
+import type { Jobs, RunJob } from '../jobs/jobs.ts'
+import { type AdvanceOptions, createAdvance } from './advance.ts'
+import { type Run, runStateEntry, toRun } from './run.ts'
+import { isTerminal } from './states.ts'
+
+const MAX_QUEUED = 10
+const STOP_POLL_MS = 1_000
+const STOP_ANSWER_MS = 3_000
+
+export interface Runs {
+  /** Queues a message. It is sent when its turn comes, whoever watches. */
+  start(
+    caller: Caller,
+    projectId: string,
+    message: { text: string; whenBusy: 'queue' | 'reject'; requestKey?: string },
+  ): Promise<Run>
+  get(userId: string, id: string): Promise<Run>
+  list(
+    userId: string,
+    projectId: string,
+    after: string | undefined,
+    limit: number,
+  ): Promise<{ items: Run[]; next: string | null }>
+  /** Asks a run to stop and answers with what became of it: it may have been too late. */
+  stop(userId: string, id: string): Promise<Run>
+  /** The job: brings one run to its end. */
+  work(job: Job<RunJob>, handOver: AbortSignal): Promise<void>
+  close(): void
+}
+
+export function createRuns(
+  options: AdvanceOptions & {
+    jobs: Jobs
+    /** Called after a run was queued here, so that it starts at once. */
+    onQueued(): void
+    /** Called after a run has ended here: what waited for it may go on. */
+    onEnded(projectId: string): void
+  },
+): Runs {
+  const { db, log, projects, jobs, onQueued, onEnded } = options
+  const advance = createAdvance(options)
+  const working = new Map<string, AbortController>()
+  const stopPoll = setInterval(() => stopRequested().catch(() => {}), STOP_POLL_MS)
+
+  async function own(userId: string, id: string) {
+    const row = await findRun(db, userId, id)
+    if (!row) throw notFound()
+    return row
+  }
+
+  /** Another instance may have taken the user's wish to stop. */
+  async function stopRequested() {
+    if (working.size === 0) return
+    for (const id of await stopRequests(db, [...working.keys()])) working.get(id)?.abort()
+  }
+
+  return {
+    async start({ userId, platform }, projectId, { text, whenBusy, requestKey }) {
+      await projects.own(userId, projectId)
+      const run = await log.transaction(async (tx, append) => {
+        // Two messages at once are counted one after the other.
+        await lockProject(tx, projectId)
+        // The first request may have been answered by a process that died before the client heard of it.
+        const same = requestKey ? await findRequested(tx, userId, requestKey) : undefined
+        if (same) return toRun(same)
+        const { queued, active } = await countUnfinished(tx, projectId)
+        if (whenBusy === 'reject' && queued + active > 0) throw new ProblemError('project_busy')
+        if (queued >= MAX_QUEUED) throw new ProblemError('queue_full')
+        const id = randomUUIDv7()
+        const row = await insertRun(tx, {
+          id,
+          projectId,
+          userId,
+          platform,
+          requestKey,
+          text,
+          state: 'queued',
+        })
+        await append(projectId, [
+          custom('message.accepted', { runId: id, text, intent: 'chat' }),
+          runStateEntry(row),
+        ])
+        await jobs.enqueueRun(tx, { projectId, runId: id })
+        return toRun(row)
+      })
+      onQueued()
+      return run
+    },
+
+    get: async (userId, id) => toRun(await own(userId, id)),
+
+    async list(userId, projectId, after, limit) {
+      await projects.own(userId, projectId)
+      const rows = await listRuns(db, projectId, after, limit + 1)
+      const items = rows.slice(0, limit).map(toRun)
+      return { items, next: rows.length > limit ? items.at(-1)!.id : null }
+    },
+
+    async stop(userId, id) {
+      await own(userId, id)
+      const asked = await log.transaction(async (tx, append) => {
+        const row = await requestStop(tx, id)
+        if (row?.state !== 'queued') return row
+        const stopped = await updateRun(tx, id, { state: 'stopped', finishedAt: new Date() })
+        await append(row.projectId, [runStateEntry(stopped)])
+        return stopped
+      })
+      working.get(id)?.abort()
+      let run = asked ?? (await own(userId, id))
+      for (const end = Date.now() + STOP_ANSWER_MS; !isTerminal(run.state) && Date.now() < end; ) {
+        await sleep(50)
+        run = await own(userId, id)
+      }
+      return toRun(run)
+    },
+
+    async work(job, handOver) {
+      const { runId, projectId } = job.data
+      const stop = new AbortController()
+      working.set(runId, stop)
+      try {
+        await advance(job.data, job.retryCount + 1, { stop: stop.signal, handOver })
+        await jobs.completeRun(job)
+      } finally {
+        working.delete(runId)
+        onEnded(projectId)
+      }
+    },
+
+    close() {
+      clearInterval(stopPoll)
+    },
+  }
+}

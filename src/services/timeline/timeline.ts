@@ -1,0 +1,122 @@
+import type { Db } from '../../db/client.ts'
+import { lockProject, type ProjectRow, storeState, touchStateFetched } from '../../db/projects.ts'
+import type { Caller } from '../accounts/accounts.ts'
+import { type Chunk, custom } from '../events/event.ts'
+import type { Append, EventLog } from '../events/log.ts'
+import { type Projects, toProject } from '../projects.ts'
+import type { Media, ProjectState, UpstreamClient } from '../upstream/client.ts'
+import type { Outcome } from '../upstream/failures.ts'
+import { languageOf } from '../words.ts'
+import { diffState } from './diff.ts'
+import { decodeDraft, type Timeline } from './draft.ts'
+import { summarise } from './summary.ts'
+
+/** What a client's copy of a project holds: `STATE_SNAPSHOT` sends it, `STATE_DELTA` patches it. */
+export interface ClientState {
+  revision: number
+  timeline: Timeline
+  media: Media[]
+}
+
+/** The timeline as `GET …/timeline` shows it. */
+export type TimelineView = Timeline & { summary: string; revision: number; fetchedAt: string }
+
+/** What a look at the upstream found: the state before and after, which are the same object when nothing changed. */
+export interface Observation {
+  project: ProjectRow
+  before: ClientState
+  after: ClientState
+  changed: boolean
+}
+
+export interface Timelines {
+  /** Reads the project's state from the upstream. Changes nothing here. */
+  read(project: { id: string }, caller: Caller): Promise<Outcome<ProjectState>>
+  /** Takes what was read into the project's row and tells the log, all inside `tx`. With `runId`, as a run entry. */
+  observe(
+    tx: Db,
+    append: Append,
+    projectId: string,
+    state: ProjectState,
+    runId?: string,
+  ): Promise<Observation>
+  /** Read afresh; the last known one when the upstream does not answer. */
+  view(userId: string, projectId: string, platform: string): Promise<TimelineView>
+}
+
+export function createTimelines(options: {
+  log: EventLog
+  projects: Projects
+  upstream: UpstreamClient
+}): Timelines {
+  const { log, projects, upstream } = options
+
+  const read = (project: { id: string }, caller: Caller) =>
+    projects.call(project, caller, (credential, sessionId) => upstream.state(credential, { sessionId }))
+
+  return {
+    read,
+    observe,
+
+    async view(userId, projectId, platform) {
+      const known = await projects.own(userId, projectId)
+      const outcome = await read(known, { userId, platform })
+      if (outcome.kind !== 'ok') return toView(known)
+      const { project } = await log.transaction((tx, append) => observe(tx, append, projectId, outcome.value))
+      return toView(project)
+    },
+  }
+}
+
+async function observe(
+  tx: Db,
+  append: Append,
+  projectId: string,
+  state: ProjectState,
+  runId?: string,
+): Promise<Observation> {
+  const known = (await lockProject(tx, projectId))!
+  const before = clientState(known)
+  if (known.fingerprint === state.fingerprint) {
+    await touchStateFetched(tx, projectId)
+    return { project: known, before, after: before, changed: false }
+  }
+  const timeline = decodeDraft(state.draft)
+  const project = await storeState(tx, projectId, {
+    fingerprint: state.fingerprint,
+    draft: state.draft,
+    timeline,
+    media: state.media,
+    summary: summarise(timeline, languageOf(known.language)),
+    exportable: timeline.exportable,
+    revision: known.revision + 1,
+  })
+  const after = clientState(project)
+  if (runId) await append(projectId, [stateDelta(before, after)], runId)
+  await append(projectId, [custom('project.updated', toProject(project))])
+  return { project, before, after, changed: true }
+}
+
+/** A patch that fails on a copy that has drifted, because it tests the revision first. */
+const stateDelta = (before: ClientState, after: ClientState): Chunk => ({
+  type: 'STATE_DELTA',
+  delta: [{ op: 'test', path: '/revision', value: before.revision }, ...diffState(before, after)],
+})
+
+export function clientState(project: ProjectRow): ClientState {
+  return {
+    revision: project.revision,
+    timeline: (project.timeline as Timeline | null) ?? decodeDraft(null),
+    media: project.media as Media[],
+  }
+}
+
+function toView(project: ProjectRow): TimelineView {
+  const { timeline, revision } = clientState(project)
+  return {
+    ...timeline,
+    summary: project.summary ?? summarise(timeline, languageOf(project.language)),
+    revision,
+    fetchedAt: (project.stateFetchedAt ?? project.createdAt).toISOString(),
+  }
+}
