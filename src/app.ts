@@ -76,11 +76,11 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const accounts = createAccounts({ db, vault, upstream, sharedToken, webUrl, rateLimitRetryMs })
   const projects = createProjects({ db, log, accounts, upstream })
   const timelines = createTimelines({ log, projects, upstream })
-  const credits = createCredits({ accounts, upstream, webUrl })
+  const credits = createCredits({ accounts, upstream })
   const { maxBytes } = config.uploads
   const uploads = createUploads({ db, log, accounts, projects, timelines, upstream, maxBytes })
   const { pollMs } = config.renders
-  const renders = createRenders({ db, log, accounts, projects, timelines, upstream, pollMs })
+  const renders = createRenders({ db, log, accounts, projects, timelines, upstream, pollMs, onError: report })
   let dispatcher: Dispatcher | undefined
   const runs = createRuns({
     db,

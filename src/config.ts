@@ -117,6 +117,8 @@ export function toConfig(env: Env): Config {
   }
 
   const production = oneOf('NODE_ENV', ['production', 'development', 'test'], 'development') === 'production'
+  // The sandbox works in seconds, so waiting as long as for the real backend would only bore.
+  const sandbox = env.NEMO_API_URL === undefined
   const config: Config = {
     production,
     http: {
@@ -143,12 +145,12 @@ export function toConfig(env: Env): Config {
       silenceMs: integer('STREAM_SILENCE_MS', 600_000, 1, 86_400_000),
       noticeMs: integer('STREAM_NOTICE_MS', 120_000, 1, 86_400_000),
       reconcile: {
-        firstMs: integer('RECONCILE_FIRST_MS', 30_000, 0, 3_600_000),
-        everyMs: integer('RECONCILE_EVERY_MS', 60_000, 1, 3_600_000),
+        firstMs: integer('RECONCILE_FIRST_MS', sandbox ? 3_000 : 30_000, 0, 3_600_000),
+        everyMs: integer('RECONCILE_EVERY_MS', sandbox ? 3_000 : 60_000, 1, 3_600_000),
         reads: integer('RECONCILE_READS', 5, 1, 100),
       },
     },
-    renders: { pollMs: integer('RENDER_POLL_MS', 30_000, 10, 3_600_000) },
+    renders: { pollMs: integer('RENDER_POLL_MS', sandbox ? 2_000 : 30_000, 10, 3_600_000) },
     uploads: { maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000) },
     opsToken: header('OPS_TOKEN', null),
   }

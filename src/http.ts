@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import cookie from '@fastify/cookie'
 import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Services } from './app.ts'
 import type { Config } from './config.ts'
 import { createLogger, VERSION } from './logger.ts'
@@ -22,7 +22,7 @@ export async function createHttp(options: {
   const { config, services, closing, isReady } = options
   const app = Fastify({
     loggerInstance: createLogger(config.logLevel) as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => randomUUID(),
     trustProxy: config.http.trustProxy,
     bodyLimit: MAX_BODY_BYTES,
@@ -37,7 +37,7 @@ export async function createHttp(options: {
     // The route's pattern, never the address: an address carries ids and tickets.
     const route = routeOptions.url ?? 'none'
     const line = { reqId: id, method, route, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }
-    request.log.info(line, 'request')
+    app.log.info(line, 'request')
   })
 
   await app.register(cookie)

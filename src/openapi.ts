@@ -1,4 +1,18 @@
 import { writeFile } from 'node:fs/promises'
-import { openApiDocument } from './openapi-document.ts'
+import type { Services } from './app.ts'
+import { readEnv, toConfig } from './config.ts'
+import { createHttp } from './http.ts'
 
-await writeFile(new URL('../openapi.json', import.meta.url), await openApiDocument())
+/** The OpenAPI 3.1 document of all routes, as JSON text. Needs no database: routes are described, not run. */
+export async function openApiDocument(): Promise<string> {
+  const config = toConfig({ ...readEnv({}), LOG_LEVEL: 'silent' })
+  const services = {} as Services
+  const closing = new AbortController().signal
+  const http = await createHttp({ config, services, closing, isReady: async () => false })
+  await http.ready()
+  const document = `${JSON.stringify(http.swagger(), null, 2)}\n`
+  await http.close()
+  return document
+}
+
+if (import.meta.main) await writeFile(new URL('../openapi.json', import.meta.url), await openApiDocument())

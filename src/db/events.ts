@@ -1,7 +1,15 @@
 import { inArray, sql } from 'drizzle-orm'
-import type { Entry } from '../services/events/event.ts'
 import type { Db } from './client.ts'
 import { projects } from './schema.ts'
+
+/** One line of a project's log. `chunk` is JSON text: encoded once, written and sent as it is. */
+export interface Entry {
+  projectId: string
+  seq: number
+  runId: string | null
+  at: Date
+  chunk: string
+}
 
 interface Row extends Record<string, unknown> {
   seq: string

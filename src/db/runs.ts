@@ -1,13 +1,8 @@
 import { and, count, desc, eq, inArray, isNotNull, lt, lte, sql } from 'drizzle-orm'
-import type { ClientState } from '../services/timeline/timeline.ts'
 import type { Db } from './client.ts'
 import { runs } from './schema.ts'
 
 export type RunRow = typeof runs.$inferSelect
-export interface Baseline {
-  fingerprint: string | null
-  state: ClientState
-}
 
 const UNFINISHED = ['queued', 'running', 'reconciling'] as const
 

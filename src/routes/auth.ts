@@ -4,7 +4,7 @@ import Type from 'typebox'
 import type { Sessions } from '../services/users/sessions.ts'
 import type { Users } from '../services/users/users.ts'
 import { COOKIE } from './authenticate.ts'
-import { Id, named, oneOfWords, ref, strict, Time } from './schemas.ts'
+import { Id, named, oneOfWords, strict, Time } from './schemas.ts'
 
 export const User = named(
   'User',
@@ -20,11 +20,13 @@ export const User = named(
 const SignedIn = named(
   'SignedIn',
   Type.Object({
-    user: ref(User),
+    user: User,
     token: Type.Optional(Type.String({ description: 'Shown once; absent when a cookie was set' })),
     expiresAt: Time,
   }),
 )
+
+const Ticket = named('Ticket', Type.Object({ ticket: Type.String(), expiresAt: Time }))
 
 const cookieOptions = { path: '/', secure: true, httpOnly: true, sameSite: 'lax' } as const
 
@@ -39,7 +41,7 @@ export const authRoutes: FastifyPluginAsyncTypebox<{ users: Users; sessions: Ses
       tags: ['Signing in'],
       summary: 'Sign in as a new guest',
       body: Type.Object({ delivery: oneOfWords('bearer', 'cookie') }, strict),
-      response: { 201: ref(SignedIn) },
+      response: { 201: SignedIn },
     },
     handler: async (request, reply) => {
       const { delivery } = request.body
@@ -58,7 +60,7 @@ export const authRoutes: FastifyPluginAsyncTypebox<{ users: Users; sessions: Ses
     schema: {
       tags: ['Signing in'],
       summary: 'A ticket that opens one WebSocket within 30 seconds',
-      response: { 201: named('Ticket', Type.Object({ ticket: Type.String(), expiresAt: Time })) },
+      response: { 201: Ticket },
     },
     handler: async (request, reply) => {
       const { ticket, expiresAt } = await sessions.issueTicket(request.session.sessionId)

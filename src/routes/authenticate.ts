@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { ProblemError } from '../problems.ts'
 import type { ClientSession, Sessions } from '../services/users/sessions.ts'
 
@@ -23,8 +23,13 @@ export function addAuthentication(app: FastifyInstance, sessions: Sessions, allo
   app.decorateRequest('session', null as unknown as ClientSession)
   app.decorateRequest('platform', 'unknown')
 
+  const routes: RouteOptions[] = []
   app.addHook('onRoute', route => {
-    if (!route.config?.policy) throw new Error(`${route.method} ${route.url} declares no policy`)
+    routes.push(route)
+  })
+  app.addHook('onReady', async () => {
+    for (const { config, method, url } of routes)
+      if (!config?.policy) throw new Error(`${method} ${url} declares no policy`)
   })
 
   app.addHook('onRequest', async request => {

@@ -8,7 +8,7 @@ import type { EventLog } from '../services/events/log.ts'
 import type { Sink } from '../services/events/subscriber.ts'
 import type { Projects } from '../services/projects.ts'
 import type { Readers } from './readers.ts'
-import { Id, IdParams, named, Paging, ref, strict, Time } from './schemas.ts'
+import { Id, IdParams, named, Paging, strict, Time } from './schemas.ts'
 
 const COMMENT_MS = 15_000
 const UNREAD_MS = 30_000
@@ -32,7 +32,7 @@ export const Entry = named(
 const EntryPage = named(
   'EntryPage',
   Type.Object({
-    items: Type.Array(ref(Entry)),
+    items: Type.Array(Entry),
     next: Type.Union([Type.String(), Type.Null()]),
     cursor: Type.String(),
     recovered: Type.Boolean({ description: 'False: fetch the project and go on from its cursor' }),
@@ -62,7 +62,7 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
       response: {
         200: {
           description: 'A page of the log',
-          content: { 'application/json': { schema: ref(EntryPage) } },
+          content: { 'application/json': { schema: EntryPage } },
         },
       },
     },

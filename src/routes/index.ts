@@ -1,37 +1,22 @@
 import type { FastifyInstance } from 'fastify'
 import type { Services } from '../app.ts'
-import { authRoutes, User } from './auth.ts'
+import { authRoutes } from './auth.ts'
 import { addAuthentication } from './authenticate.ts'
-import { CreditsView, creditRoutes } from './credits.ts'
+import { creditRoutes } from './credits.ts'
 import { docRoutes } from './docs.ts'
-import { Entry, eventRoutes } from './events.ts'
+import { eventRoutes } from './events.ts'
 import { healthRoutes } from './health.ts'
 import { addIdempotency } from './idempotency.ts'
 import { liveRoutes } from './live.ts'
 import { meRoutes } from './me.ts'
-import { messageAnswers, messageRoutes } from './messages.ts'
-import { Project, projectRoutes } from './projects.ts'
+import { messageRoutes } from './messages.ts'
+import { projectRoutes } from './projects.ts'
 import { createReaders } from './readers.ts'
-import { Render, renderRoutes } from './renders.ts'
-import { Run, runRoutes } from './runs.ts'
-import { Problem, problemResponse, StoredProblem, UserState } from './schemas.ts'
-import { Timeline, timelineRoutes } from './timeline.ts'
-import { Upload, uploadRoutes } from './uploads.ts'
-
-const SCHEMAS = [
-  UserState,
-  StoredProblem,
-  Problem,
-  User,
-  Project,
-  Timeline,
-  Run,
-  Render,
-  Upload,
-  CreditsView,
-  Entry,
-  ...messageAnswers,
-]
+import { renderRoutes } from './renders.ts'
+import { runRoutes } from './runs.ts'
+import { namedSchemas, problemResponse } from './schemas.ts'
+import { timelineRoutes } from './timeline.ts'
+import { uploadRoutes } from './uploads.ts'
 
 /** The table of contents: every route of the gateway, in front of each its policy, behind it one service. */
 export async function addRoutes(
@@ -39,7 +24,7 @@ export async function addRoutes(
   services: Services,
   options: { allowedOrigins: string[]; closing: AbortSignal; isReady(): Promise<boolean> },
 ) {
-  for (const schema of SCHEMAS) app.addSchema(schema)
+  for (const schema of namedSchemas) app.addSchema(schema)
   app.addHook('onRoute', route => {
     if (route.schema && !route.schema.hide)
       route.schema.response = {

@@ -3,12 +3,12 @@ import Type from 'typebox'
 import type { Accounts } from '../services/accounts/accounts.ts'
 import { toUser } from '../services/users/users.ts'
 import { User } from './auth.ts'
-import { named, oneOfWords, ref, Time } from './schemas.ts'
+import { named, oneOfWords, Time } from './schemas.ts'
 
 const Me = named(
   'Me',
   Type.Object({
-    user: ref(User),
+    user: User,
     upstream: Type.Object({
       kind: oneOfWords('anonymous', 'linked', 'shared', 'none'),
       state: oneOfWords('ready', 'reauth_required', 'rate_limited', 'none'),

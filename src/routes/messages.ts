@@ -4,18 +4,18 @@ import type { Messages } from '../services/messages/messages.ts'
 import { CreditsView } from './credits.ts'
 import { Render } from './renders.ts'
 import { Run } from './runs.ts'
-import { IdParams, named, oneOf, oneOfWords, ref, strict } from './schemas.ts'
+import { IdParams, named, oneOf, oneOfWords, strict } from './schemas.ts'
 import { Timeline } from './timeline.ts'
 
-const RunAnswer = named('RunAnswer', Type.Object({ kind: Type.Literal('run'), run: ref(Run) }))
-const RenderAnswer = named('RenderAnswer', Type.Object({ kind: Type.Literal('render'), render: ref(Render) }))
+const RunAnswer = named('RunAnswer', Type.Object({ kind: Type.Literal('run'), run: Run }))
+const RenderAnswer = named('RenderAnswer', Type.Object({ kind: Type.Literal('render'), render: Render }))
 const CreditsAnswer = named(
   'CreditsAnswer',
-  Type.Object({ kind: Type.Literal('credits'), credits: ref(CreditsView) }),
+  Type.Object({ kind: Type.Literal('credits'), credits: CreditsView }),
 )
 const TimelineAnswer = named(
   'TimelineAnswer',
-  Type.Object({ kind: Type.Literal('timeline'), timeline: ref(Timeline) }),
+  Type.Object({ kind: Type.Literal('timeline'), timeline: Timeline }),
 )
 const UploadAnswer = named(
   'UploadAnswer',
@@ -25,9 +25,13 @@ const UploadAnswer = named(
     maxBytes: Type.Integer(),
   }),
 )
-export const messageAnswers = [RunAnswer, RenderAnswer, CreditsAnswer, TimelineAnswer, UploadAnswer] as const
-
-const MessageAnswer = oneOf('kind', [...messageAnswers], ['run', 'render', 'credits', 'timeline', 'upload'])
+const MessageAnswer = oneOf('kind', {
+  run: RunAnswer,
+  render: RenderAnswer,
+  credits: CreditsAnswer,
+  timeline: TimelineAnswer,
+  upload: UploadAnswer,
+})
 
 export const messageRoutes: FastifyPluginAsyncTypebox<{ messages: Messages }> = async (app, { messages }) => {
   app.post('/v1/projects/:id/messages', {

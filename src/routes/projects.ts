@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Projects } from '../services/projects.ts'
 import { languageOf } from './auth.ts'
-import { Id, IdPaging, IdParams, listOf, named, ref, strict, Time } from './schemas.ts'
+import { Id, IdPaging, IdParams, listOf, named, strict, Time } from './schemas.ts'
 
 export const Project = named(
   'Project',
@@ -19,6 +19,8 @@ export const Project = named(
   }),
 )
 
+const ClaimLink = named('ClaimLink', Type.Object({ url: Type.String(), expiresAt: Time }))
+
 const Name = Type.String({ minLength: 1, maxLength: 200 })
 const Language = Type.String({ pattern: '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$', maxLength: 35 })
 const signedIn = { policy: 'signed-in' } as const
@@ -31,7 +33,7 @@ export const projectRoutes: FastifyPluginAsyncTypebox<{ projects: Projects }> = 
       tags,
       summary: 'Create a project',
       body: Type.Object({ name: Type.Optional(Name), language: Type.Optional(Language) }, strict),
-      response: { 201: ref(Project) },
+      response: { 201: Project },
     },
     handler: async (request, reply) => {
       const { name, language = languageOf(request) } = request.body
@@ -46,7 +48,7 @@ export const projectRoutes: FastifyPluginAsyncTypebox<{ projects: Projects }> = 
       tags,
       summary: 'The user’s projects, newest first',
       querystring: Type.Object(IdPaging, strict),
-      response: { 200: listOf(ref(Project)) },
+      response: { 200: listOf(Project) },
     },
     handler: ({ session, query }) => projects.list(session.user.id, query.after, query.limit ?? 50),
   })
@@ -57,7 +59,7 @@ export const projectRoutes: FastifyPluginAsyncTypebox<{ projects: Projects }> = 
       tags,
       summary: 'A project, with the cursor from which events continue it',
       params: IdParams,
-      response: { 200: ref(Project) },
+      response: { 200: Project },
     },
     handler: ({ session, params }) => projects.get(session.user.id, params.id),
   })
@@ -69,7 +71,7 @@ export const projectRoutes: FastifyPluginAsyncTypebox<{ projects: Projects }> = 
       summary: 'Rename a project',
       params: IdParams,
       body: Type.Object({ name: Name }, strict),
-      response: { 200: ref(Project) },
+      response: { 200: Project },
     },
     handler: ({ session, params, body }) => projects.rename(session.user.id, params.id, body.name),
   })
@@ -89,7 +91,7 @@ export const projectRoutes: FastifyPluginAsyncTypebox<{ projects: Projects }> = 
       tags,
       summary: 'A link that opens the project on NemoVideo’s site',
       params: IdParams,
-      response: { 200: named('ClaimLink', Type.Object({ url: Type.String(), expiresAt: Time })) },
+      response: { 200: ClaimLink },
     },
     handler: ({ session, params, platform }) => projects.claimLink(session.user.id, params.id, platform),
   })

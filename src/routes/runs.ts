@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Runs } from '../services/runs/runs.ts'
-import { Id, IdPaging, IdParams, listOf, named, oneOfWords, ref, strict, Time, UserState } from './schemas.ts'
+import { Id, IdPaging, IdParams, listOf, named, oneOfWords, strict, Time, UserState } from './schemas.ts'
 
 export const Run = named(
   'Run',
@@ -13,7 +13,7 @@ export const Run = named(
     reply: Type.Optional(Type.String()),
     summary: Type.Optional(Type.String()),
     outcome: Type.Optional(oneOfWords('answered', 'edited', 'unchanged', 'unknown')),
-    userState: Type.Optional(ref(UserState)),
+    userState: Type.Optional(UserState),
     createdAt: Time,
     startedAt: Type.Optional(Time),
     finishedAt: Type.Optional(Time),
@@ -34,7 +34,7 @@ export const runRoutes: FastifyPluginAsyncTypebox<{ runs: Runs }> = async (app, 
       summary: 'The project’s runs, newest first',
       params: IdParams,
       querystring: Type.Object(IdPaging, strict),
-      response: { 200: listOf(ref(Run)) },
+      response: { 200: listOf(Run) },
     },
     handler: ({ session, params, query }) =>
       runs.list(session.user.id, params.id, query.after, query.limit ?? 50),
@@ -42,7 +42,7 @@ export const runRoutes: FastifyPluginAsyncTypebox<{ runs: Runs }> = async (app, 
 
   app.get('/v1/runs/:id', {
     config: signedIn,
-    schema: { tags, summary: 'A run', params: IdParams, response: { 200: ref(Run) } },
+    schema: { tags, summary: 'A run', params: IdParams, response: { 200: Run } },
     handler: ({ session, params }) => runs.get(session.user.id, params.id),
   })
 
@@ -52,7 +52,7 @@ export const runRoutes: FastifyPluginAsyncTypebox<{ runs: Runs }> = async (app, 
       tags,
       summary: 'Stop a run; the answer tells what became of it',
       params: IdParams,
-      response: { 200: ref(Run) },
+      response: { 200: Run },
     },
     handler: ({ session, params }) => runs.stop(session.user.id, params.id),
   })

@@ -1,31 +1,32 @@
 import Type, { type Static, type TSchema } from 'typebox'
 import { PROBLEMS } from '../problems.ts'
 
-/** A schema under a name of its own, so that generated clients get a type of that name. */
-export const named = <T extends TSchema>(name: string, schema: T): T & { $id: string } =>
-  Object.assign(schema, { $id: name })
+/** Every named schema of the API; `routes/index.ts` hands them to Fastify. */
+export const namedSchemas: (TSchema & { $id: string })[] = []
 
-/** A use of a named schema. */
-export const ref = <T extends TSchema & { $id: string }>(schema: T) =>
-  Type.Unsafe<Static<T>>({ $ref: `${schema.$id}#` })
+/**
+ * Gives a schema a name of its own, so that generated clients get a type of that name.
+ * @returns a reference to it, which is what routes use
+ */
+export function named<T extends TSchema>(name: string, schema: T) {
+  namedSchemas.push(Object.assign(schema, { $id: name }))
+  return Type.Unsafe<Static<T>>({ $ref: `${name}#` })
+}
 
-/** One of several named schemas, told apart by `property`. */
-export const oneOf = <T extends (TSchema & { $id: string })[]>(
-  property: string,
-  schemas: [...T],
-  values: string[],
-) =>
-  Type.Unsafe<Static<T[number]>>({
+/** One of several named objects, told apart by the literal in `property`. */
+export function oneOf<T extends Record<string, TSchema>>(property: string, schemas: T) {
+  const names = Object.values(schemas).map(schema => (schema as unknown as { $ref: string }).$ref)
+  const mapping = Object.keys(schemas).map((value, i) => [
+    value,
+    `#/components/schemas/${names[i]!.slice(0, -1)}`,
+  ])
+  return Type.Unsafe<Static<T[keyof T]>>({
     type: 'object',
     required: [property],
-    oneOf: schemas.map(schema => ({ $ref: `${schema.$id}#` })),
-    discriminator: {
-      propertyName: property,
-      mapping: Object.fromEntries(
-        values.map((value, i) => [value, `#/components/schemas/${schemas[i]!.$id}`]),
-      ),
-    },
+    oneOf: names.map($ref => ({ $ref })),
+    discriminator: { propertyName: property, mapping: Object.fromEntries(mapping) },
   })
+}
 
 export const strict = { additionalProperties: false }
 export const Id = Type.String({ description: 'Opaque id', minLength: 1, maxLength: 64 })
@@ -73,7 +74,7 @@ const problemFields = {
   detail: Type.String(),
   code: ProblemCode,
   retryAfterMs: Type.Optional(Type.Integer()),
-  userState: Type.Optional(ref(UserState)),
+  userState: Type.Optional(UserState),
 }
 
 /** A problem as it stands in a resource. */
@@ -84,5 +85,5 @@ export const Problem = named('Problem', Type.Object({ ...problemFields, requestI
 
 export const problemResponse = {
   description: 'A problem (RFC 9457)',
-  content: { 'application/problem+json': { schema: ref(Problem) } },
+  content: { 'application/problem+json': { schema: Problem } },
 }

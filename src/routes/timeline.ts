@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Timelines } from '../services/timeline/timeline.ts'
-import { IdParams, named, oneOfWords, ref, Time } from './schemas.ts'
+import { IdParams, named, oneOfWords, Time } from './schemas.ts'
 
 export const Timeline = named(
   'Timeline',
@@ -38,7 +38,7 @@ export const timelineRoutes: FastifyPluginAsyncTypebox<{ timelines: Timelines }>
       tags: ['Projects'],
       summary: 'The project’s timeline, read afresh when the backend answers',
       params: IdParams,
-      response: { 200: ref(Timeline) },
+      response: { 200: Timeline },
     },
     handler: ({ session, params, platform }) => timelines.view(session.user.id, params.id, platform),
   })

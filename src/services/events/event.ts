@@ -1,3 +1,7 @@
+import type { Entry } from '../../db/events.ts'
+
+export type { Entry }
+
 /** The part of AG-UI 1.0 that reelgate speaks. Tool calls and reasoning are never in the log. */
 export type Chunk =
   | { type: 'RUN_STARTED'; threadId: string; runId: string; timestamp: number }
@@ -33,15 +37,6 @@ export type CustomName =
   | 'credits.changed'
   | 'project.updated'
   | 'project.session_replaced'
-
-/** One line of a project's log. `chunk` is JSON text: encoded once, written and sent as it is. */
-export interface Entry {
-  projectId: string
-  seq: number
-  runId: string | null
-  at: Date
-  chunk: string
-}
 
 /** What a project's log tells of the project itself; run entries are made in `services/runs`. */
 export const custom = (name: CustomName, value: unknown): Chunk => ({ type: 'CUSTOM', name, value })

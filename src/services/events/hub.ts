@@ -115,13 +115,14 @@ export function createHub(log: HubLog, onError: (error: unknown) => void): Hub {
     async subscribe(projectId, after) {
       const channel = await open(projectId)
       let subscriber: Subscriber | null = null
+      const from = after ?? channel.head!
       let closed = false
       return {
-        from: after ?? channel.head!,
+        from,
         start(sink, onError) {
           if (closed) return
           const source = { head: () => channel.head!, read: (seq: number) => log.read(projectId, seq, PAGE) }
-          subscriber = createSubscriber({ source, sink, after: this.from, onError })
+          subscriber = createSubscriber({ source, sink, after: from, onError })
           channel.subscribers.add(subscriber)
         },
         close() {

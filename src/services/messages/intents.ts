@@ -83,7 +83,7 @@ const EN: Table = [
       `(?:send|give|get|share|show)(?: me)? (?:the |a |my )?(?:download|video|export) link`,
       `(?:send|give|get|hand) me ${VIDEO}${HOW}`,
       `(?:send|share|get|give) ${DET}${ADJ}(?:video|movie|film|file|mp4)(?: (?:to|with) me)?`,
-      `(?:send|share) (?:it|this)(?: over)? (?:to|with) me|i (?:want|need) ${DET}${ADJ}(?:video|file|mp4)|have ${DET}${ADJ}video`,
+      `(?:send|share) (?:it|this)(?: over)? (?:to|with) me|i(?: want| need|'d like| would like) ${DET}${ADJ}(?:video|file|mp4)|have ${DET}${ADJ}video`,
       `(?:start|begin|do|run|make) (?:the |an? )?(?:final )?(?:export|render|exporting|rendering|download)`,
       `export (?:and|&) download(?: ${VIDEO})?|(?:final )?(?:export|render)`,
     ),
@@ -104,7 +104,7 @@ const EN: Table = [
   [
     'status',
     whole(
-      '(?:the |project |current |video |render |export )?(?:status|progress)(?: (?:update|report|check))?',
+      '(?:the |project |current |video |render |export )?(?:status|progress)(?: (?:update|report|check)| of (?:the |my )?(?:project|video|render|export))?',
       "(?:what(?:'s| is)|give me|tell me|show me|show|check|get) (?:me )?(?:the |my |our |a )?(?:current |project |video |render |export )?(?:status|progress|state)(?: update| report)?(?: of (?:the |my |this )?(?:project|video|render|export|it))?",
       "(?:what(?:'s| is)|how(?:'s| is)) the (?:current |project )?(?:status|progress|state)",
       `${LOOK} (?:the |my |our |all |all the )?(?:current )?(?:tracks|timeline|track list|tracks and timeline)`,
@@ -133,7 +133,7 @@ const ZH_BEFORE = new RegExp(
   `)})[,.!;:，。！、]*`,
 )
 const ZH_AFTER = new RegExp(
-  `[,.!;，。！、]*(?:${words('吧|吗|呢|啊|呀|哦|嘛|啦|了|好吗|可以吗|行吗|好不好|谢谢你|谢谢|多谢|给我|一下|现在|就行|就好')})$`,
+  `[,.!;，。！、]*(?:${words('吧|吗|呢|啊|呀|哦|嘛|啦|好吗|可以吗|行吗|好不好|谢谢你|谢谢|多谢|给我|一下|现在|就行|就好')})$`,
 )
 
 const ZH_VIDEO =
@@ -149,7 +149,7 @@ const ZH: Table = [
       `(?:导出|下载|渲染|输出|保存)(?:一下|下)?${ZH_VIDEO}?${ZH_TO}?`,
       `(?:把|将)${ZH_VIDEO}(?:导出来|(?:导出|下载|渲染|输出|保存)(?:出来|下来|一下|下)?)${ZH_TO}?`,
       `(?:把|将)?${ZH_VIDEO}(?:发给我|给我|传给我|发过来|发我|发送给我)`,
-      `(?:发送|发|传)(?:给我|我)?${ZH_VIDEO}|发给我|(?:导出|下载|渲染)(?:出来|下来)|(?:视频)?下载链接|${ZH_VIDEO}(?:导出|下载)`,
+      `(?:可以|能)(?:导出|下载|保存)${ZH_VIDEO}?了?(?:吗|么)|(?:发送|发|传)(?:给我|我)?${ZH_VIDEO}|发给我|(?:导出|下载|渲染)(?:出来|下来)|(?:视频)?下载链接|${ZH_VIDEO}(?:导出|下载)`,
     ),
   ],
   [
@@ -164,11 +164,11 @@ const ZH: Table = [
   [
     'status',
     whole(
-      `(?:${ZH_LOOK})?(?:当前|目前|现在|项目|视频|渲染|导出|任务|编辑|的){0,3}(?:状态|进度|进展)(?:如何|怎么样|怎样|是什么|到哪了?|多少|情况)?`,
+      `(?:${ZH_LOOK})?(?:当前|目前|现在|项目|视频|渲染|导出|任务|编辑|的){0,3}(?:状态|进度|进展)(?:如何|怎么样|怎样|是什么|到哪|多少|情况)?了?`,
       '(?:视频|项目|片子)?(?:现在|目前|当前)?(?:是)?(?:什么样子|什么样|怎么样|啥样|什么情况)(?:了)?',
       '(?:做|剪|处理|进行|渲染|导出)(?:到)(?:哪里|哪儿|哪|什么程度|哪一步)(?:了)?',
       '(?:视频|片子|影片|渲染|导出)?(?:做|剪|弄|处理|渲染|导出|生成)?(?:好了|完成了|完了)(?:没有|没|吗)',
-      `${ZH_LOOK}(?:我的|所有|全部|当前|一下)?(?:时间线|时间轴|轨道|音轨和视频轨)(?:列表)?`,
+      `${ZH_LOOK}(?:我的|所有的?|全部|当前的?|现在的|目前的|一下)?(?:时间线|时间轴|轨道|音轨和视频轨)(?:列表)?`,
       '(?:现在|目前|当前)?(?:时间线|时间轴|轨道|视频|项目)?(?:里面|里|上|中)(?:现在|目前|都)?有(?:什么|哪些内容|哪些|啥)(?:内容)?|(?:现在)?有(?:哪些|几条|多少条|什么)轨道',
     ),
   ],

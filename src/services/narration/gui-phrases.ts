@@ -95,7 +95,7 @@ function strip(sentence: string, actions: Set<ActionKind>, instructed: boolean):
   return start + (clauses[0]!.gone ? capitalised(text.replace(rules.conjunction, '')) : text).trim() + end
 }
 
-/** White space and a list mark; the sentence; its end mark with closing quotes and white space. */
+/** White space and a list mark; the sentence; its end mark and white space. */
 const PARTS = /^(\s*(?:[-*•]\s+|\d{1,3}[.)]\s+)?)(.*?)([.!?…。！？;；:：]*\s*)$/su
 
 function clausesOf(body: string, rules: Rules): Clause[] {

@@ -29,8 +29,8 @@ function pattern(source: string): RegExp {
 const SAVE = '(?:export|download|save|share|publish|render|upload|import|generate)'
 const LABEL = `(?:${SAVE}|regenerate|play|preview|apply|confirm|ok|next|continue|create|undo|redo|upgrade|top up|add media|retry|settings|timeline|register|sign up|log in)`
 const PLACE =
-  '(?:panel|tab|menu|sidebar|toolbar|drop-?down|dashboard|workspace|editor|inspector|library|settings|preview window|player|screen)'
-const WIDGET = `(?:button|icon|link|option|slider|${PLACE})s?`
+  '(?:panel|tab|sidebar|toolbar|drop-?down|workspace|editor|inspector|(?:media|asset|stock) library|preview window|(?:video|media) player)'
+const WIDGET = `(?:button|icon|slider|${PLACE})s?`
 const CONTENT =
   '(?! (?:animation|graphic|overlay|sticker|scene|shot|clip|footage|sound|effect|transition|text|title)s?\\b)'
 const ANY = '(?:[\\w"■\'-]+ )'
@@ -44,26 +44,30 @@ export const EN: Rules = {
   lead: pattern(`^(?:(?:please|just|simply|now|then|next|finally|first|also|and|or|either|you can|you could|you may|
     you might|you should|you'll|you will|you need to|you have to|you'll need to|you must|you want to|would you like to|be able to|
     always|easily|go ahead and|feel free to|make sure to|be sure to|don't forget to|remember to|to|
-    all you need to do is|alternatively|we recommend you|i recommend you) ){1,6}`),
+    all you need to do is|alternatively|we recommend you|i recommend you|try) ){1,6}`),
   instruction: [
     pattern(`^(?:(?:double|right|left)[- ])?(?:click|tap)(?:-and-drag)?(?: (?:on|into))?
       (?:$| (?:"|the |here\\b|this |that |it\\b|your |any |each |an? |${LABEL}\\b|${ANY}{0,2}${WIDGET}\\b${CONTENT}))`),
     pattern(
       `^(?:press|hit|push) (?:the )?(?:"|${LABEL}\\b|space|enter\\b|ctrl|cmd|esc|${ANY}{0,2}${WIDGET}\\b${CONTENT})`,
     ),
-    pattern(`^(?:select|choose|pick|use|toggle|find|look for|locate|go to|head (?:over )?to|navigate to|visit|switch to|
-      open(?: up)?|check(?: out)?|see|view|expand|close|access) ${ARTICLE}${ANY}{0,4}${WIDGET}\\b${CONTENT}`),
+    pattern(
+      `^(?:select|choose|pick|use|find|look for|locate|check(?: out)?|see|view) ${ARTICLE}${ANY}{0,4}${WIDGET}\\b${CONTENT}`,
+    ),
+    pattern(`^(?:go to|head (?:over )?to|navigate to|visit|switch to|open(?: up)?|expand|close|access|toggle)
+      \\s+${ARTICLE}${ANY}{0,4}(?:${WIDGET}|menu|settings|dashboard|link)\\b${CONTENT}`),
     pattern(
       `^(?:go to|head (?:over )?to|switch to|open(?: up)?) (?:the |your )?${ANY}{0,1}timeline\\b${CONTENT}`,
     ),
-    pattern(`^(?:check|see|view|visit|manage|go to|open) (?:your |the )?
-      (?:account|billing|dashboard|subscription|your (?:credit )?balance|(?:remaining )?credits?|plan)\\b${CONTENT}`),
-    pattern(`^(?:drag(?:-and-drop)?|arrange|rearrange|reorder)
+    pattern(`^(?:(?:check|see|view) your|(?:check|visit|manage|go to|open)(?: the| your)?)
+      \\s+(?:account|billing|dashboard|subscription|(?:credit )?balance|(?:remaining )?credits?|plan)\\b
+      (?! (?:of|between|in) )${CONTENT}`),
+    pattern(`^(?:drag(?:ging|-and-drop)?|arrange|rearrange|reorder)
       (?:$| (?:"|the |your |its |their |it\\b|them\\b|each |any |an? |this |that |these |those |all |clips?|files?|media|tracks?|layers?|items?|photos?|videos?|images?))`),
     pattern(
       '^drop (?:it|them|your|a|any|the)? ?(?:here|it|them|files?|media|videos?|clips?|images?|photos?)\\b(?!.*\\bvolume)',
     ),
-    pattern(`^(?:preview|view|watch|see|review|check|find|play|look at|inspect|adjust|edit|fine-tune|change|move|trim)
+    pattern(`^(?:select|choose|pick|preview|view|watch|see|review|check|find|play|look at|inspect|adjust|edit|fine-tune|change|move|trim)
       (?: ${ANY}{0,8}| )${IN_PANEL}${CONTENT}`),
     pattern(
       '^(?:(?:scroll|swipe) (?:up|down|left|right|to|through)|hover (?:over|on|your))\\b(?!.*\\b(?:transition|animation|effect)\\b)',
@@ -79,7 +83,7 @@ export const EN: Rules = {
   step: pattern(`^(?!.*\\b(?:is|are|was|were|has|have|will|me)\\b)(?:to |in order to )?(?:select|choose|pick|save|download|
     export|share|adjust|set|change|move|place|drop|drag|use|press|wait|confirm|enter|type|find|look|start|render|
     preview|play|watch|view|see|enjoy|trim|resize|release|hold|open|upload|import|fine-tune|edit|arrange|reorder|
-    rearrange|it can be)\\b`),
+    rearrange|it can be)\\b|^https?:\\S*$`),
   dependent: pattern(`^(?:(?:if|once|when|whenever|after|before|to|in order to|as soon as|until|now that|
     for (?:best|more|that|this))\\b.*|tip|pro tip|note|next(?: steps?)?|finally|then|now|alternatively|
     (?:that|this) way|here's how|)$`),
@@ -93,7 +97,7 @@ export const EN: Rules = {
     ],
     [
       'message',
-      /\b(?:drag|drop|(?:re)?arrange|reorder|trim|adjust|resize|split|generate|regenerate|apply|undo|redo)/i,
+      /\b(?:drag|drop|(?:re)?arrange|reorder|trim|adjust|resize|split|change\b|settings|edit\b|generate|regenerate|apply|undo|redo)/i,
     ],
     [
       'credits',
@@ -115,13 +119,13 @@ const ZH_LOOK = '(?:预览|查看|观看|播放|看到)'
 
 export const ZH: Rules = {
   joint:
-    /\s*[，,；;、：:]\s*(?:然后|或者|并且|或|并|再|但)?|(?:然后|或者|并且|或(?!许))|并(?=可|点|在|拖|打|通过)/g,
+    /\s*(?:[，,；;、：]|:(?!\/))\s*(?:然后|或者|并且|或|并|再|但)?|(?:然后|或者|并且|或(?!许))|并(?=可|点|在|拖|打|通过)/g,
   conjunction: /^(?:然后|或者|并且|或|并|再|也|但)+/,
   lead: /^(?:(?:请|您|你|可以|可|也|或者|或|然后|再|并|现在|只需|只要|直接|随时|就|需要|先|最后|能|还|记得|欢迎|来|去|如需|想要|要)\s*){1,8}/,
   instruction: [
     /^(?:点击|单击|双击|点按|轻点|点选|点一下|按下|右键点击|右击|长按)(?!率|量|数|音|声|效|动画|特效|次|转场)/,
     new RegExp(
-      `^(?:打开|前往|进入|切换到|转到|访问|展开|选择|找到)${ZH_NEAR}(?:${ZH_PLACE}|${ZH_LINE}|账户|账号)`,
+      `^(?:打开|前往|进入|切换到|转到|访问|展开|选择|找到)${ZH_NEAR}(?:${ZH_PLACE}|${ZH_LINE}|账户|账号)(?!的?(?:镜头|画面|动画|特效|场景|片段))`,
     ),
     new RegExp(
       `^(?:在|从|到|通过|使用|用)${ZH_NEAR}(?:${ZH_PLACE}|${ZH_LINE})${ZH_NEAR}(?:${ZH_LOOK}|导出|下载|调整|拖|保存|编辑|点击|找到|上传)(?!了|过|好)`,
@@ -135,7 +139,7 @@ export const ZH: Rules = {
   tail: new RegExp(
     `(?:可以|可)?在${ZH_NEAR}(?:${ZH_LINE}|面板|预览窗口)(?:面板|中|里|上|内)*${ZH_LOOK}(?!了).*$`,
   ),
-  step: /^(?:(?:即可|就能|就可以|便可|来|以便|以)|(?:保存|下载|导出|选择|分享|调整|设置|确认|等待|播放|预览|查看|观看|移动|输入|开始)(?!了|已|完成|好|质量|格式|时长|成功|为))/,
+  step: /^(?:(?:即可|就能|就可以|便可|来|以便|以)|(?:保存|下载|导出|选择|分享|调整|设置|确认|等待|播放|预览|查看|观看|移动|输入|开始)(?!了|已|完成|好|质量|格式|时长|成功|为)|https?:\S*$)/i,
   dependent:
     /^(?:(?:如果|如需|若|当|想要|要|等|待|为了|一旦).*|接下来|提示|小提示|下一步|注意|.*(?:完成|满意|确认|准备好|编辑|修改|生成)(?:之|以)?后|.*的话|.*时|)$/,
   invitation: /(?:可以|可|随时)(?:随时|现在|直接)?(?:导出|下载)/,

@@ -10,6 +10,7 @@ export interface SentenceHolder {
 /** A tail without a break is released at this length (UTF-16 units), so that held text is bounded. */
 const MAX_TAIL = 2_000
 const LOOK_BACK = 64
+const MAX_QUOTATION = 200
 
 // "It is cut. 3 clips are left.": the segmenter sees a number as no beginning when small letters follow.
 const BEFORE_NUMBER = /(?<=[\p{L}\d)]{2}\.\s)(?=\d)/u
@@ -77,12 +78,21 @@ function continues(text: string): boolean {
   const end = text.slice(-LOOK_BACK)
   if (/\n\s*$/.test(end)) return false
   return (
+    quotes(text) ||
     /(?:\.\.\.|…)["'”’)\]]*\s*$/.test(end) ||
     /(?:^|[\s("'“‘[])(?:Dr|Mr|Mrs|Ms|Prof|St|vs|e\.g|i\.e|approx|ca|min|max|Fig|No|Vol|ver|Inc|Ltd|Jr|Sr|[A-Z])\.\s*$/i.test(
       end,
     ) ||
     /(?:^|\n)\s*\d{1,3}[.)]\s*$/.test(end)
   )
+}
+
+/** Whether a quotation is open: what it says is not ours to read. A mark left open by mistake is given up soon. */
+function quotes(text: string): boolean {
+  const opened = text.lastIndexOf('“')
+  if (opened > text.lastIndexOf('”')) return text.length - opened < MAX_QUOTATION
+  const last = text.lastIndexOf('"')
+  return last >= 0 && text.length - last < MAX_QUOTATION && text.split('"').length % 2 === 0
 }
 
 // Half of a surrogate pair is not a character yet.

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../../config.ts'
 import type { Db } from '../../db/client.ts'
 import { loadProject, type ProjectRow } from '../../db/projects.ts'
-import { type Baseline, loadRun, type RunRow, takeRun, updateRun } from '../../db/runs.ts'
+import { loadRun, type RunRow, takeRun, updateRun } from '../../db/runs.ts'
 import type { Problem, ProblemCode } from '../../problems.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import { type Chunk, custom } from '../events/event.ts'
@@ -11,7 +11,7 @@ import type { RunJob } from '../jobs/jobs.ts'
 import { createNarrator, type Narrator, ownMessage } from '../narration/narrator.ts'
 import type { Projects } from '../projects.ts'
 import { describeChanges } from '../timeline/changes.ts'
-import { clientState, type Observation, type Timelines } from '../timeline/timeline.ts'
+import { type ClientState, clientState, type Observation, type Timelines } from '../timeline/timeline.ts'
 import type { ProjectState, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
 import type { Meaning } from '../upstream/frames.ts'
@@ -36,6 +36,12 @@ export interface AdvanceOptions {
   upstream: UpstreamClient
   limits: Config['runs']
   rateLimitRetryMs: number
+}
+
+/** The project as it was before the message. */
+interface Baseline {
+  fingerprint: string | null
+  state: ClientState
 }
 
 /** The signals a run at work listens to: the user's stop, and this instance's shutdown. */

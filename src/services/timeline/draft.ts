@@ -110,9 +110,8 @@ function isObject(value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-// Own properties only: a draft with a key `__proto__` must not lend values to every segment.
 function field(value: unknown, key: string): unknown {
-  return isObject(value) && Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined
+  return isObject(value) ? (value as Record<string, unknown>)[key] : undefined
 }
 
 function list(value: unknown): unknown[] {

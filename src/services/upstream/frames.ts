@@ -76,8 +76,10 @@ function readParts(frame: JsonObject, parts: unknown[]): Meaning[] {
     const result = field(part, 'functionResponse', 'function_response')
     if (result !== undefined) tools.push({ kind: 'tool', phase: 'finished', name: toolName(result), silent })
   }
-  if (text === '') return tools
-  return [{ kind: 'text', text, partial: field(frame, 'partial') === true }, ...tools]
+  const partial = field(frame, 'partial') === true
+  // Calls in a partial event come again in the whole one. Told now, they would end a turn whose text goes on.
+  const told = partial ? [] : tools
+  return text === '' ? told : [{ kind: 'text', text, partial }, ...told]
 }
 
 function readTyped(frame: JsonObject, type: string): Meaning[] | null {

@@ -1,0 +1,134 @@
+import { and, desc, eq, getTableColumns, inArray, isNull, lt, sql } from 'drizzle-orm'
+import type { Db } from './client.ts'
+import { projects, renders } from './schema.ts'
+
+// A draft can be megabytes long, and a render is read far oftener than it is submitted.
+const { draft: _, ...columns } = getTableColumns(renders)
+export const fields = { ...columns, hasDraft: sql<boolean>`${renders.draft} is not null` }
+
+export type RenderRow = Omit<typeof renders.$inferSelect, 'draft'> & { hasDraft: boolean }
+export type RenderView = RenderRow & { projectRevision: number }
+export type RenderState = RenderRow['state']
+
+// Columns keep milliseconds and round: without the truncation, `now()` could be stored as a moment to come.
+export const fromNow = (ms: number) =>
+  sql`date_trunc('milliseconds', now()) + ${ms} * interval '1 millisecond'`
+
+/** A render that is due at once. */
+export async function insertRender(
+  db: Db,
+  render: Omit<typeof renders.$inferInsert, 'state' | 'nextPollAt'>,
+): Promise<RenderRow> {
+  const [row] = await db
+    .insert(renders)
+    .values({ ...render, state: 'queued', nextPollAt: fromNow(0) })
+    .returning(fields)
+  return row!
+}
+
+const view = (db: Db) =>
+  db
+    .select({ ...fields, projectRevision: projects.revision })
+    .from(renders)
+    .innerJoin(projects, and(eq(projects.id, renders.projectId), isNull(projects.deletedAt)))
+
+export async function findRender(db: Db, userId: string, id: string): Promise<RenderView | undefined> {
+  const [row] = await view(db).where(and(eq(renders.id, id), eq(renders.userId, userId)))
+  return row
+}
+
+/** The render that the same request made before. */
+export async function findRequestedRender(
+  db: Db,
+  userId: string,
+  requestKey: string,
+): Promise<RenderView | undefined> {
+  const [row] = await view(db).where(and(eq(renders.requestKey, requestKey), eq(renders.userId, userId)))
+  return row
+}
+
+/** Newest first; `after` is the id of the last render of the page before. */
+export async function listRenders(
+  db: Db,
+  userId: string,
+  page: { state?: RenderState; projectId?: string; after?: string; limit: number },
+): Promise<RenderView[]> {
+  return view(db)
+    .where(
+      and(
+        eq(renders.userId, userId),
+        page.state ? eq(renders.state, page.state) : undefined,
+        page.projectId ? eq(renders.projectId, page.projectId) : undefined,
+        page.after ? lt(renders.id, page.after) : undefined,
+      ),
+    )
+    .orderBy(desc(renders.id))
+    .limit(page.limit)
+}
+
+/** The project's waiting renders are looked at again at once. */
+export async function hurryQueued(db: Db, projectId: string): Promise<void> {
+  await db
+    .update(renders)
+    .set({ nextPollAt: fromNow(0) })
+    .where(and(eq(renders.projectId, projectId), eq(renders.state, 'queued'), isNull(renders.lease)))
+}
+
+/** Cancels a render that nobody has begun with; whoever looks at it just now loses the claim. */
+export async function cancelQueued(db: Db, id: string): Promise<RenderRow | undefined> {
+  return change(db, id, 'queued', { state: 'cancelled', lease: null, nextPollAt: null })
+}
+
+/** Notes the wish; an unclaimed render is looked at for it at once. */
+export async function requestCancel(db: Db, id: string): Promise<void> {
+  const nextPollAt = sql`case when ${renders.lease} is null then ${fromNow(0)} else ${renders.nextPollAt} end`
+  await db
+    .update(renders)
+    .set({ cancelRequestedAt: sql`coalesce(${renders.cancelRequestedAt}, now())`, nextPollAt })
+    .where(and(eq(renders.id, id), inArray(renders.state, ['submitting', 'rendering'])))
+}
+
+/** A failed render begins anew, with the draft it has. */
+export async function requeueFailed(db: Db, id: string, platform: string): Promise<RenderRow | undefined> {
+  return change(db, id, 'failed', {
+    state: 'queued',
+    platform,
+    progress: 0,
+    polls: 0,
+    problem: null,
+    cancelRequestedAt: null,
+    submittedAt: null,
+    nextPollAt: fromNow(0),
+  })
+}
+
+async function change(db: Db, id: string, from: RenderState, to: Record<string, unknown>) {
+  const [row] = await db
+    .update(renders)
+    .set(to)
+    .where(and(eq(renders.id, id), eq(renders.state, from)))
+    .returning(fields)
+  return row
+}
+
+export async function storeFileUrl(db: Db, id: string, fileUrl: string): Promise<void> {
+  await db
+    .update(renders)
+    .set({ fileUrl })
+    .where(and(eq(renders.id, id), eq(renders.state, 'completed')))
+}
+
+/** Every transaction on a render begins with this: one order of locks, so that two cannot wait for each other. */
+export async function lockProjectOf(db: Db, projectId: string) {
+  const [row] = await db
+    .select({
+      revision: projects.revision,
+      language: projects.language,
+      sessionId: projects.sessionId,
+      deletedAt: projects.deletedAt,
+    })
+    .from(projects)
+    .where(eq(projects.id, projectId))
+    .for('update')
+  return row
+}

@@ -1,0 +1,102 @@
+import type { Readable } from 'node:stream'
+import type { Db } from '../../db/client.ts'
+import { latestAttempts } from '../../db/render-claims.ts'
+import { type RenderRow, storeFileUrl } from '../../db/renders.ts'
+import { ProblemError } from '../../problems.ts'
+import type { Accounts } from '../accounts/accounts.ts'
+import type { RenderFile, UpstreamClient } from '../upstream/client.ts'
+import type { Outcome } from '../upstream/failures.ts'
+import { usableUrl } from './advance.ts'
+
+export interface FileRequest {
+  range: string | null
+  ifRange: string | null
+  /** Aborted when the client is gone. */
+  signal: AbortSignal
+}
+
+export interface FileAnswer {
+  status: 200 | 206 | 304 | 416
+  headers: Record<string, string>
+  body: Readable
+}
+
+/**
+ * Opens a completed render's file: where it is known to lie, else where the upstream says it lies now, else through
+ * the download endpoint (upstream-contract §2.9). Throws a problem when it is nowhere to be had.
+ */
+export function createFile(options: { db: Db; accounts: Accounts; upstream: UpstreamClient }) {
+  const { db, accounts, upstream } = options
+
+  return async function file(
+    render: RenderRow,
+    project: { name: string; language: string },
+    request: FileRequest,
+  ): Promise<FileAnswer> {
+    const caller = { userId: render.userId, platform: render.platform }
+    const [attempt] = await latestAttempts(db, [render.id])
+    if (!attempt) throw new ProblemError('not_ready')
+    const id = attempt.upstreamId
+
+    const open = (url: string | null): Promise<Outcome<RenderFile>> =>
+      accounts.call(caller, credential => upstream.openFile(credential, { id, url, ...request }))
+
+    async function freshUrl(): Promise<string | null> {
+      const state = await accounts.call(caller, credential => upstream.render(credential, { id }))
+      const url = state.kind === 'ok' ? usableUrl(state.value.url) : null
+      if (url === null || url === render.fileUrl) return null
+      await storeFileUrl(db, render.id, url)
+      return url
+    }
+
+    let opened: Outcome<RenderFile> | null = render.fileUrl === null ? null : await open(render.fileUrl)
+    if (isDead(opened)) {
+      const url = await freshUrl()
+      if (url !== null) opened = await open(url)
+    }
+    if (isDead(opened)) opened = await open(null)
+    const found = await accounts.valueOrThrow(opened, render.userId, project.language)
+    return { status: found.status, headers: headersOf(found, project.name), body: found.body }
+  }
+}
+
+function isDead(opened: Outcome<RenderFile> | null): opened is null | Exclude<typeof opened, { kind: 'ok' }> {
+  return opened === null || (opened.kind !== 'ok' && opened.kind !== 'aborted')
+}
+
+function headersOf(file: RenderFile, name: string): Record<string, string> {
+  return {
+    // Whatever the upstream calls it, a browser is not to run it.
+    'content-type': 'video/mp4',
+    'content-disposition': attachment(name),
+    'x-content-type-options': 'nosniff',
+    'content-security-policy': "sandbox; default-src 'none'",
+    'cache-control': 'private, no-store',
+    'accept-ranges': 'bytes',
+    ...(file.bytes !== null && { 'content-length': String(file.bytes) }),
+    ...(file.contentRange !== null && { 'content-range': file.contentRange }),
+    ...(file.etag !== null && { etag: file.etag }),
+    ...(file.lastModified !== null && { 'last-modified': file.lastModified }),
+  }
+}
+
+/**
+ * RFC 6266: an ASCII name for old clients and the true one in RFC 5987's encoding. Control characters, path
+ * separators and direction overrides would make the saved file look like another.
+ */
+export function attachment(name: string): string {
+  const safe = name
+    .toWellFormed()
+    .replace(/[\p{Cc}\u200e\u200f\u2028-\u202e\u2066-\u2069/\\:*?"<>|]+/gu, ' ')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .replace(/^[. ]+/, '')
+  const stem = safe.replace(/\.mp4$/, '').trim() || 'video'
+  const bounded = [...stem].slice(0, 100).join('')
+  const ascii = bounded.replace(/[^\x20-\x7e]/g, '_')
+  const encoded = encodeURIComponent(bounded).replace(
+    /['()*!]/g,
+    mark => `%${mark.charCodeAt(0).toString(16).toUpperCase()}`,
+  )
+  return `attachment; filename="${ascii}.mp4"; filename*=UTF-8''${encoded}.mp4`
+}

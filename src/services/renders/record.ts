@@ -1,0 +1,156 @@
+import type { Db } from '../../db/client.ts'
+import {
+  type AttemptChange,
+  type AttemptRow,
+  abandonClaims,
+  beginAttempt,
+  type ClaimedRow,
+  claimDue,
+  endRender,
+  insertAttempt,
+  type RenderChange,
+  releaseClaim,
+  renewClaim,
+  updateAttempt,
+  waitsFor,
+} from '../../db/render-claims.ts'
+import { hurryQueued, lockProjectOf, type RenderRow } from '../../db/renders.ts'
+import type { Append, EventLog } from '../events/log.ts'
+import type { Timelines } from '../timeline/timeline.ts'
+import type { ProjectState } from '../upstream/client.ts'
+import { renderUpdated } from './render.ts'
+import { canTransition, isTerminal } from './states.ts'
+
+/** A render that this worker alone may write, until somebody else has claimed it. */
+export interface Claim extends ClaimedRow {
+  /** In terms of `performance.now()`: from then on another worker may have it. */
+  until: number
+}
+
+export type Submission = Claim & { attempt: AttemptRow }
+
+/** Another worker has claimed the render meanwhile; what was to be written is dropped. */
+export class StaleClaimError extends Error {
+  override readonly name = 'StaleClaimError'
+}
+
+export type RenderRecord = ReturnType<typeof createRecord>
+
+/**
+ * What a worker writes of a render it has claimed. What a client can see is told in the same transaction. Throws
+ * StaleClaimError, with everything rolled back, when the claim has passed to somebody else.
+ */
+export function createRecord(options: { db: Db; log: EventLog; timelines: Timelines; leaseMs: number }) {
+  const { db, log, timelines, leaseMs } = options
+
+  async function claim(limit: number): Promise<Claim[]> {
+    const until = performance.now() + leaseMs
+    const rows = await claimDue(db, limit, leaseMs)
+    return rows.map(row => ({ ...row, until }))
+  }
+
+  /** Locks the project, takes in what was just read of it, writes, and tells. */
+  function tell(
+    claim: Claim,
+    write: (tx: Db) => Promise<RenderRow | undefined>,
+    { attempt, fresh }: { attempt?: AttemptChange; fresh?: ProjectState },
+  ): Promise<void> {
+    const { projectId, state } = claim.render
+    return log.transaction(async (tx, append) => {
+      const { revision } = await lock(tx, append, projectId, fresh)
+      const render = held(await write(tx))
+      if (render.state !== state && !canTransition(state, render.state))
+        throw new Error(`A render cannot go from ${state} to ${render.state}`)
+      if (attempt && claim.attempt) await updateAttempt(tx, claim.attempt, attempt)
+      if (isTerminal(render.state)) await hurryQueued(tx, projectId)
+      await append(projectId, [renderUpdated(render, revision)])
+    })
+  }
+
+  async function lock(tx: Db, append: Append, projectId: string, fresh: ProjectState | undefined) {
+    const project = await lockProjectOf(tx, projectId)
+    if (!project) throw new StaleClaimError('The project is gone')
+    return fresh ? (await timelines.observe(tx, append, projectId, fresh)).project : project
+  }
+
+  return {
+    claim,
+    abandon: (leases: string[]) => abandonClaims(db, leases),
+
+    /**
+     * Writes down that an attempt is about to be sent. Null when the render has to wait after all; it is looked at
+     * again in `waitMs`.
+     */
+    intend(
+      claim: Claim,
+      upstreamId: string,
+      fresh: ProjectState | undefined,
+      waitMs: number,
+    ): Promise<Submission | null> {
+      const until = performance.now() + leaseMs
+      const { id, projectId } = claim.render
+      return log.transaction(async (tx, append) => {
+        const { revision, sessionId, deletedAt } = await lock(tx, append, projectId, fresh)
+        if (deletedAt) {
+          held(await endRender(tx, claim, { state: 'cancelled' }))
+          return null
+        }
+        if (await waitsFor(tx, claim.render)) {
+          held(await releaseClaim(tx, claim, waitMs, {}))
+          return null
+        }
+        const number = claim.render.attempts + 1
+        const draft = fresh?.draft ? { draft: fresh.draft, revision } : {}
+        const render = held(await beginAttempt(tx, claim, leaseMs, { attempts: number, ...draft }))
+        const attempt = await insertAttempt(tx, {
+          renderId: id,
+          number,
+          upstreamId,
+          sessionId: sessionId ?? '',
+        })
+        await append(projectId, [renderUpdated(render, revision)])
+        return { render, attempt, overdue: false, until }
+      })
+    },
+
+    /** Writes down that the same attempt is about to be sent again, under the id it had. */
+    intendAgain({ render, attempt, overdue }: Submission): Promise<Submission> {
+      const until = performance.now() + leaseMs
+      return db.transaction(async tx => {
+        const renewed = held(await renewClaim(tx, { render }, leaseMs))
+        const sent = await updateAttempt(tx, attempt, { delivery: 'sent', unknownReads: 0 })
+        return { render: renewed, attempt: sent, overdue, until }
+      })
+    },
+
+    /** Nothing that a client can see has changed: looked at again in `ms`. */
+    async later(claim: Claim, ms: number, attempt?: AttemptChange): Promise<void> {
+      const polls = { polls: claim.render.polls + 1 }
+      if (!attempt || !claim.attempt) return void held(await releaseClaim(db, claim, ms, polls))
+      const { attempt: latest } = claim
+      await db.transaction(async tx => {
+        held(await releaseClaim(tx, claim, ms, polls))
+        await updateAttempt(tx, latest, attempt)
+      })
+    },
+
+    /** Waiting for its turn is no poll. */
+    async wait(claim: Claim, ms: number): Promise<void> {
+      held(await releaseClaim(db, claim, ms, {}))
+    },
+
+    goesOn: (claim: Claim, ms: number, change: RenderChange, attempt?: AttemptChange) =>
+      tell(claim, tx => releaseClaim(tx, claim, ms, change), attempt ? { attempt } : {}),
+
+    ends: (
+      claim: Claim,
+      change: RenderChange & { state: 'completed' | 'failed' | 'cancelled' },
+      also: { attempt?: AttemptChange; fresh?: ProjectState } = {},
+    ) => tell(claim, tx => endRender(tx, claim, change), also),
+  }
+}
+
+function held(row: RenderRow | undefined): RenderRow {
+  if (!row) throw new StaleClaimError('Another worker has claimed this render')
+  return row
+}

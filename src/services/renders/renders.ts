@@ -1,0 +1,195 @@
+import { randomUUIDv7 } from 'node:crypto'
+import type { Db } from '../../db/client.ts'
+import {
+  cancelQueued,
+  findRender,
+  findRequestedRender,
+  hurryQueued,
+  insertRender,
+  listRenders,
+  lockProjectOf,
+  type RenderView,
+  requestCancel,
+  requeueFailed,
+} from '../../db/renders.ts'
+import { countUnfinished } from '../../db/runs.ts'
+import { notFound, ProblemError } from '../../problems.ts'
+import type { Accounts, Caller } from '../accounts/accounts.ts'
+import type { EventLog } from '../events/log.ts'
+import type { Projects } from '../projects.ts'
+import { decodeDraft } from '../timeline/draft.ts'
+import type { Timelines } from '../timeline/timeline.ts'
+import type { ProjectState, UpstreamClient } from '../upstream/client.ts'
+import { createAdvance } from './advance.ts'
+import { createFile, type FileAnswer, type FileRequest } from './file.ts'
+import { nothingToExport } from './problems.ts'
+import { createRecord } from './record.ts'
+import { type Render, renderUpdated, toRender } from './render.ts'
+import { isTerminal, type RenderStateName } from './states.ts'
+import { createWorker, type Worker } from './worker.ts'
+
+export type { Render } from './render.ts'
+
+// The control calls of one look end within 10 s.
+const LEASE_MS = 15_000
+
+export interface Renders extends Omit<Worker, 'wake'> {
+  /**
+   * Exports the project as it is once the messages sent before are done. Throws `nothing_to_export`, or what keeps
+   * the user's account from reading the project. The same `requestKey` gives the same render.
+   */
+  create(
+    caller: Caller,
+    projectId: string,
+    a?: { format?: string; quality?: string; requestKey?: string },
+  ): Promise<Render>
+  /** Newest first. */
+  list(
+    userId: string,
+    a: { state?: RenderStateName; projectId?: string; after?: string; limit: number },
+  ): Promise<{ items: Render[]; next: string | null }>
+  get(userId: string, id: string): Promise<Render>
+  /** A queued render is cancelled at once. One at work is asked to stop, and may still complete: its events tell. */
+  cancel(userId: string, id: string): Promise<Render>
+  /** One attempt more with the draft it had; throws `not_failed`. */
+  retry(caller: Caller, id: string): Promise<Render>
+  /** Opens the finished file; throws `not_ready`. */
+  file(userId: string, id: string, request: FileRequest): Promise<FileAnswer>
+  /** Looks now for what is due; with a project whose run has ended, also at what waited for the run. */
+  wake(projectId?: string): void
+}
+
+export function createRenders(options: {
+  db: Db
+  log: EventLog
+  accounts: Accounts
+  projects: Projects
+  timelines: Timelines
+  upstream: UpstreamClient
+  pollMs: number
+  onError(error: unknown): void
+  leaseMs?: number
+}): Renders {
+  const { db, log, accounts, projects, timelines, onError, leaseMs = LEASE_MS } = options
+  const record = createRecord({ db, log, timelines, leaseMs })
+  const worker = createWorker({ db, record, advance: createAdvance({ ...options, record }), onError })
+  const openFile = createFile(options)
+
+  async function own(userId: string, id: string): Promise<RenderView> {
+    const row = await findRender(db, userId, id)
+    if (!row) throw notFound()
+    return row
+  }
+
+  const show = (row: RenderView) => toRender(row, row.projectRevision)
+
+  /** Null: it is too early to read, or the upstream does not answer now; the worker will read it. */
+  async function readDraft(
+    project: Parameters<typeof timelines.read>[0] & { language: string; sessionId: string | null },
+    caller: Caller,
+  ): Promise<ProjectState | null> {
+    const { queued, active } = await countUnfinished(db, project.id)
+    if (queued + active > 0) return null
+    // Nobody has spoken to the upstream of this project yet; asking would mint a token for nothing.
+    if (!project.sessionId) throw nothing(project.language)
+    const read = await timelines.read(project, caller)
+    if (read.kind === 'auth' || read.kind === 'refused')
+      return accounts.valueOrThrow(read, caller.userId, project.language)
+    return read.kind === 'ok' ? read.value : null
+  }
+
+  return {
+    advanceDue: worker.advanceDue,
+    start: worker.start,
+    stop: worker.stop,
+
+    wake(projectId) {
+      if (!projectId) return worker.wake()
+      hurryQueued(db, projectId).then(worker.wake, onError)
+    },
+
+    async create(caller, projectId, { format = 'mp4', quality = 'high', requestKey } = {}) {
+      const { userId, platform } = caller
+      const project = await projects.own(userId, projectId)
+      // A client may use a key once in each project.
+      const key = requestKey ? `${projectId}:${requestKey}` : null
+      const same = key ? await findRequestedRender(db, userId, key) : undefined
+      if (same) return show(same)
+      const state = await readDraft(project, caller)
+      const exportable = state === null || decodeDraft(state.draft).exportable
+      const render = await log.transaction(async (tx, append) => {
+        const locked = await lockProjectOf(tx, projectId)
+        if (!locked) throw notFound()
+        const same = key ? await findRequestedRender(tx, userId, key) : undefined
+        if (same) return show(same)
+        const { revision } = state ? (await timelines.observe(tx, append, projectId, state)).project : locked
+        if (!exportable) return null
+        const row = await insertRender(tx, {
+          id: randomUUIDv7(),
+          projectId,
+          userId,
+          platform,
+          format,
+          quality,
+          revision,
+          draft: state?.draft ?? null,
+          requestKey: key,
+        })
+        await append(projectId, [renderUpdated(row, revision)])
+        return toRender(row, revision)
+      })
+      if (!render) throw nothing(project.language)
+      worker.wake()
+      return render
+    },
+
+    async list(userId, { limit, ...filter }) {
+      const rows = await listRenders(db, userId, { ...filter, limit: limit + 1 })
+      const items = rows.slice(0, limit).map(show)
+      return { items, next: rows.length > limit ? items.at(-1)!.id : null }
+    },
+
+    get: async (userId, id) => show(await own(userId, id)),
+
+    async cancel(userId, id) {
+      const row = await own(userId, id)
+      if (isTerminal(row.state)) return show(row)
+      const cancelled = await log.transaction(async (tx, append) => {
+        const project = await lockProjectOf(tx, row.projectId)
+        const cancelled = await cancelQueued(tx, id)
+        if (!cancelled || !project) {
+          await requestCancel(tx, id)
+          return null
+        }
+        await hurryQueued(tx, row.projectId)
+        await append(row.projectId, [renderUpdated(cancelled, project.revision)])
+        return toRender(cancelled, project.revision)
+      })
+      worker.wake()
+      return cancelled ?? show(await own(userId, id))
+    },
+
+    async retry({ userId, platform }, id) {
+      const { projectId } = await own(userId, id)
+      const render = await log.transaction(async (tx, append) => {
+        const project = await lockProjectOf(tx, projectId)
+        const row = await requeueFailed(tx, id, platform)
+        if (!row || !project) throw new ProblemError('not_failed')
+        await append(projectId, [renderUpdated(row, project.revision)])
+        return toRender(row, project.revision)
+      })
+      worker.wake()
+      return render
+    },
+
+    async file(userId, id, request) {
+      const row = await own(userId, id)
+      if (row.state !== 'completed') throw new ProblemError('not_ready')
+      return openFile(row, await projects.own(userId, row.projectId), request)
+    },
+  }
+}
+
+function nothing(language: string): ProblemError {
+  return new ProblemError('nothing_to_export', nothingToExport(language).detail)
+}
