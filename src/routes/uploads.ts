@@ -31,7 +31,7 @@ export const Upload = named(
 )
 
 const MAX_FILES = 20
-const LINGER_MS = 5_000
+const LINGER_MS = 2_000
 const PART_NAME = 'A part of this form is a file with the name "file".'
 const signedIn = { policy: 'signed-in' } as const
 const tags = ['Uploads']
@@ -123,7 +123,7 @@ async function* filesOf(request: FastifyRequest): AsyncGenerator<IncomingFile> {
 
 /**
  * An answer before the end of the request goes out at once, but the connection is closed only when the client has
- * stopped sending, or after 5 s: closing it on unread bytes is a reset, which can swallow the answer.
+ * stopped sending, or after 2 s: closing it on unread bytes is a reset, which can swallow the answer.
  */
 const lingering: onSendHookHandler = async (request, reply, payload) => {
   const { raw } = request

@@ -38,8 +38,10 @@ export function createFile(options: { db: Db; accounts: Accounts; upstream: Upst
     if (!attempt) throw new ProblemError('not_ready')
     const id = attempt.upstreamId
 
+    // Several ranges at once would come back as another type than video/mp4; the whole film is a right answer too.
+    const range = request.range !== null && /^bytes=\d*-\d*$/.test(request.range) ? request.range : null
     const open = (url: string | null): Promise<Outcome<RenderFile>> =>
-      accounts.call(caller, credential => upstream.openFile(credential, { id, url, ...request }))
+      accounts.call(caller, credential => upstream.openFile(credential, { ...request, id, url, range }))
 
     async function freshUrl(): Promise<string | null> {
       const state = await accounts.call(caller, credential => upstream.render(credential, { id }))
