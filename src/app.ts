@@ -93,7 +93,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     limits: config.runs,
     rateLimitRetryMs,
     onQueued: () => dispatcher?.wake(),
-    onEnded: () => renders.wake(),
+    onEnded: projectId => renders.wake(projectId),
   })
   const messages = createMessages({
     log,

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import cookie from '@fastify/cookie'
+import cors from '@fastify/cors'
 import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
@@ -7,6 +8,7 @@ import type { Services } from './app.ts'
 import type { Config } from './config.ts'
 import { createLogger, VERSION } from './logger.ts'
 import { handleError, handleNotFound } from './problems.ts'
+import { addAuthentication } from './routes/authenticate.ts'
 import { addRoutes } from './routes/index.ts'
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
 
@@ -73,6 +75,14 @@ export async function createHttp(options: {
           ? { ...schema, security: [{ bearer: [] }, { cookie: [] }] }
           : schema,
     }),
+  })
+  addAuthentication(app, services.sessions, config.http.allowedOrigins)
+  await app.register(cors, {
+    origin: config.http.allowedOrigins,
+    credentials: true,
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    exposedHeaders: ['location', 'retry-after', 'idempotent-replayed', 'content-disposition'],
+    maxAge: 3_600,
   })
   await addRoutes(app, services, { allowedOrigins: config.http.allowedOrigins, closing, isReady })
   return app

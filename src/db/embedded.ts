@@ -1,10 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 
 export interface EmbeddedDatabase {
   url: string
@@ -12,6 +13,9 @@ export interface EmbeddedDatabase {
 }
 
 const KEEPER = new URL('./embedded-keeper.ts', import.meta.url).pathname
+/** How soon a keeper notices that its gateway is gone. */
+const KEEPER_MS = 3_000
+const LEFTOVER_MS = 30_000
 
 /**
  * Starts a real Postgres under `dataDir`, for development: nothing has to be installed.
@@ -20,30 +24,21 @@ const KEEPER = new URL('./embedded-keeper.ts', import.meta.url).pathname
  */
 export async function startEmbedded(dataDir: string, flags: string[] = []): Promise<EmbeddedDatabase> {
   const databaseDir = join(dataDir, 'postgres')
-  await mkdir(databaseDir, { recursive: true })
+  await mkdir(dataDir, { recursive: true })
   await letDatabaseUserIn(dataDir)
   const settings = await readSettings(dataDir)
   await endLeftover(databaseDir, settings.keeper)
   const init = !(await exists(join(databaseDir, 'postgresql.auto.conf')))
-  // An initdb that was killed leaves a half-made folder, which it refuses to fill.
   if (init) await rm(databaseDir, { recursive: true, force: true })
   const port = (await isFree(settings.port)) ? settings.port : await freePort()
-  const keeper = spawn(
-    process.execPath,
-    [KEEPER, JSON.stringify({ databaseDir, port, password: settings.password, init, flags })],
-    {
-      stdio: ['pipe', 'pipe', 'pipe'],
-      // Its own process group: Ctrl-C must not end the database before the gateway has drained.
-      detached: true,
-    },
-  )
-  await writeFile(
-    join(dataDir, 'postgres.json'),
-    JSON.stringify({ port, password: settings.password, keeper: keeper.pid }),
-    {
-      mode: 0o600,
-    },
-  )
+  const keeper = spawn(process.execPath, [KEEPER, JSON.stringify({ databaseDir, port, init, flags })], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+    // Not an argument: every user of the machine can read those.
+    env: { ...process.env, REELGATE_DATABASE_PASSWORD: settings.password },
+    // Its own process group: Ctrl-C must not end the database before the gateway has drained.
+    detached: true,
+  })
+  await writeSettings(dataDir, { port, password: settings.password, keeper: keeper.pid })
   await ready(keeper)
   return {
     url: `postgres://reelgate:${settings.password}@127.0.0.1:${port}/postgres`,
@@ -71,7 +66,13 @@ async function letDatabaseUserIn(dataDir: string) {
   if (process.getuid?.() === 0) await chmod(dataDir, 0o755)
 }
 
-async function readSettings(dataDir: string): Promise<{ port: number; password: string; keeper?: number }> {
+interface Settings {
+  port: number
+  password: string
+  keeper?: number | undefined
+}
+
+async function readSettings(dataDir: string): Promise<Settings> {
   try {
     return JSON.parse(await readFile(join(dataDir, 'postgres.json'), 'utf8'))
   } catch {
@@ -79,42 +80,57 @@ async function readSettings(dataDir: string): Promise<{ port: number; password: 
   }
 }
 
-/** A server whose gateway was killed ends by itself within moments; one whose keeper was killed too is told to. */
+/** In one piece: a crash halfway would lose the password of the data. */
+async function writeSettings(dataDir: string, settings: Settings) {
+  const path = join(dataDir, 'postgres.json')
+  await writeFile(`${path}.new`, JSON.stringify(settings), { mode: 0o600 })
+  await rename(`${path}.new`, path)
+}
+
+/**
+ * A keeper whose gateway was killed ends by itself, and its server with it; a server without a keeper is told to.
+ * Only a server that goes on serving under a live keeper belongs to another gateway.
+ */
 async function endLeftover(databaseDir: string, keeper: number | undefined) {
   const pidFile = join(databaseDir, 'postmaster.pid')
-  const alive = async () => {
-    const pid = Number((await readFile(pidFile, 'utf8').catch(() => '')).split('\n')[0])
-    return pid > 0 && (await isPostgresOf(pid, databaseDir)) ? pid : null
+  let servesSince: number | null = null
+  let told = false
+  for (const end = Date.now() + LEFTOVER_MS; ; await sleep(50)) {
+    const lines = (await readFile(pidFile, 'utf8').catch(() => '')).split('\n')
+    const pid = Number(lines[0])
+    const server = pid > 0 && (await isOf(databaseDir, pid))
+    const kept = keeper !== undefined && (await isOf(databaseDir, keeper))
+    if (!server && !kept) break
+    if (server && !kept && !told) told = tell(pid, 'SIGINT')
+    const serves = server && kept && lines[7]?.trim() === 'ready'
+    servesSince = serves ? (servesSince ?? Date.now()) : null
+    if (servesSince !== null && Date.now() - servesSince > KEEPER_MS)
+      throw new Error(
+        `Another reelgate is running on ${databaseDir}. Stop it, or set DATABASE_URL to share one database.`,
+      )
+    if (Date.now() > end)
+      throw new Error(
+        `Process ${server ? pid : keeper} still holds ${databaseDir}. End it, then start again.`,
+      )
   }
-  const waitGone = async (ms: number) => {
-    for (const end = Date.now() + ms; Date.now() < end; await sleep(50)) if (!(await alive())) return true
-    return false
-  }
-  if (await waitGone(3_000)) {
-    // The pid may belong to another program by now, and Postgres would refuse to start because of it.
-    await rm(pidFile, { force: true })
-    return
-  }
-  const pid = await alive()
-  if (pid && keeper && isAlive(keeper))
-    throw new Error(
-      `Another reelgate is running on ${databaseDir}. Stop it, or set DATABASE_URL to share one database.`,
-    )
-  if (pid) process.kill(pid, 'SIGINT')
-  if (!(await waitGone(10_000)))
-    throw new Error(`An old Postgres (process ${pid}) still holds ${databaseDir}. End it, then start again.`)
+  // The pid in it may belong to another program by now, and Postgres would refuse to start because of it.
+  await rm(pidFile, { force: true })
 }
 
-async function isPostgresOf(pid: number, databaseDir: string): Promise<boolean> {
-  if (!isAlive(pid)) return false
-  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => null)
-  return command === null || command.includes(databaseDir)
+/** Whether the process is alive and one of ours: a number may belong to another program after a restart. */
+async function isOf(databaseDir: string, pid: number): Promise<boolean> {
+  if (!tell(pid, 0)) return false
+  // Linux has /proc, the others have ps.
+  const command = await readFile(`/proc/${pid}/cmdline`, 'utf8')
+    .catch(async () => (await promisify(execFile)('ps', ['-o', 'command=', '-p', String(pid)])).stdout)
+    .catch(() => '')
+  return command.includes(databaseDir)
 }
 
-function isAlive(pid: number): boolean {
+/** False when there is no such process. */
+function tell(pid: number, signal: NodeJS.Signals | 0): boolean {
   try {
-    process.kill(pid, 0)
-    return true
+    return process.kill(pid, signal)
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM'
   }

@@ -1,7 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Services } from '../app.ts'
 import { authRoutes } from './auth.ts'
-import { addAuthentication } from './authenticate.ts'
 import { creditRoutes } from './credits.ts'
 import { docRoutes } from './docs.ts'
 import { eventRoutes } from './events.ts'
@@ -33,7 +32,6 @@ export async function addRoutes(
         ...(route.schema.response as object),
       }
   })
-  addAuthentication(app, services.sessions, options.allowedOrigins)
   addIdempotency(app, services.idempotency)
   const readers = createReaders()
 

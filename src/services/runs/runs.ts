@@ -78,7 +78,8 @@ export function createRuns(
         // Two messages at once are counted one after the other.
         await lockProject(tx, projectId)
         // The first request may have been answered by a process that died before the client heard of it.
-        const same = requestKey ? await findRequested(tx, userId, requestKey) : undefined
+        const key = requestKey ? `${projectId}:${requestKey}` : null
+        const same = key ? await findRequested(tx, userId, key) : undefined
         if (same) return toRun(same)
         const { queued, active } = await countUnfinished(tx, projectId)
         if (whenBusy === 'reject' && queued + active > 0) throw new ProblemError('project_busy')
@@ -89,7 +90,7 @@ export function createRuns(
           projectId,
           userId,
           platform,
-          requestKey,
+          requestKey: key,
           text,
           state: 'queued',
         })
