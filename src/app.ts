@@ -6,39 +6,24 @@ import { sweepKeys } from './db/idempotency.ts'
 import { sweepExpired } from './db/users.ts'
 import { createHttp } from './http.ts'
 import { VERSION } from './logger.ts'
-import { type Accounts, createAccounts } from './services/accounts/accounts.ts'
+import type { Services } from './routes/index.ts'
+import { createAccounts } from './services/accounts/accounts.ts'
 import { developmentKeys } from './services/accounts/token-keys.ts'
 import { createTokenVault } from './services/accounts/token-vault.ts'
-import { type Credits, createCredits } from './services/credits.ts'
-import { createEventLog, type EventLog } from './services/events/log.ts'
-import { createIdempotency, type Idempotency } from './services/idempotency.ts'
+import { createCredits } from './services/credits.ts'
+import { createEventLog } from './services/events/log.ts'
+import { createIdempotency } from './services/idempotency.ts'
 import type { Dispatcher } from './services/jobs/dispatcher.ts'
 import { createJobs } from './services/jobs/jobs.ts'
-import { createMessages, type Messages } from './services/messages/messages.ts'
-import { createProjects, type Projects } from './services/projects.ts'
-import { createRenders, type Renders } from './services/renders/renders.ts'
-import { createRuns, type Runs } from './services/runs/runs.ts'
-import { createTimelines, type Timelines } from './services/timeline/timeline.ts'
-import { createUploads, type Uploads } from './services/uploads/uploads.ts'
+import { createMessages } from './services/messages/messages.ts'
+import { createProjects } from './services/projects.ts'
+import { createRenders } from './services/renders/renders.ts'
+import { createRuns } from './services/runs/runs.ts'
+import { createTimelines } from './services/timeline/timeline.ts'
+import { createUploads } from './services/uploads/uploads.ts'
 import { createUpstreamClient } from './services/upstream/client.ts'
-import { createSessions, type Sessions } from './services/users/sessions.ts'
-import { createUsers, type Users } from './services/users/users.ts'
-
-/** Everything a route may ask for. */
-export interface Services {
-  users: Users
-  sessions: Sessions
-  accounts: Accounts
-  projects: Projects
-  timelines: Timelines
-  messages: Messages
-  runs: Runs
-  renders: Renders
-  uploads: Uploads
-  credits: Credits
-  log: EventLog
-  idempotency: Idempotency
-}
+import { createSessions } from './services/users/sessions.ts'
+import { createUsers } from './services/users/users.ts'
 
 export interface App {
   http: FastifyInstance

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 
 /** The variables reelgate reads, as strings. The only reader of `process.env`. */
@@ -125,7 +126,7 @@ export function toConfig(env: Env): Config {
       host: env.HOST ?? '127.0.0.1',
       port: integer('PORT', 8080, 0, 65535),
       allowedOrigins: origins(env.ALLOWED_ORIGINS, why => wrong('ALLOWED_ORIGINS', why)),
-      trustProxy: env.TRUST_PROXY ? list(env.TRUST_PROXY) : false,
+      trustProxy: proxies(env.TRUST_PROXY, why => wrong('TRUST_PROXY', why)),
     },
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
     dataDir: resolve(env.DATA_DIR ?? '.data'),
@@ -176,6 +177,23 @@ function origins(value: string | undefined, wrong: (why: string) => void): strin
     if (!URL.canParse(origin) || new URL(origin).origin !== origin)
       wrong(`has "${origin}", which is not an origin such as https://app.example.com`)
   return all
+}
+
+function proxies(value: string | undefined, wrong: (why: string) => void): string[] | false {
+  if (value === undefined) return false
+  const all = list(value)
+  for (const proxy of all)
+    if (!isProxy(proxy))
+      wrong(`has "${proxy}", which is neither an address, nor a range such as 10.0.0.0/8, nor loopback`)
+  return all
+}
+
+function isProxy(value: string): boolean {
+  if (/^(loopback|linklocal|uniquelocal)$/.test(value)) return true
+  const [address = '', bits, ...more] = value.split('/')
+  const width = { 4: 32, 6: 128 }[isIP(address)]
+  if (width === undefined || more.length > 0) return false
+  return bits === undefined || (/^[1-9]\d{0,2}$/.test(bits) && Number(bits) <= width)
 }
 
 function tokenKeys(value: string | undefined, wrong: (why: string) => void): TokenKey[] | null {

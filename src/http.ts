@@ -4,12 +4,11 @@ import cors from '@fastify/cors'
 import swagger from '@fastify/swagger'
 import websocket from '@fastify/websocket'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
-import type { Services } from './app.ts'
 import type { Config } from './config.ts'
 import { createLogger, VERSION } from './logger.ts'
 import { handleError, handleNotFound } from './problems.ts'
 import { addAuthentication } from './routes/authenticate.ts'
-import { addRoutes } from './routes/index.ts'
+import { addRoutes, type Services } from './routes/index.ts'
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
 
 const MAX_BODY_BYTES = 1024 * 1024

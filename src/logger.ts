@@ -5,8 +5,9 @@ export const VERSION = (
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 ).version
 
+// No word boundary before them: in a line of JSON a token at the start of a text's line follows `\\n`.
 const SECRETS =
-  /\b(nmv_usr_|clm_|rg_|rgt_)[\w-]+|\bBearer\s+[^\s"\\]+|(postgres(?:ql)?:\/\/[^:@/\s"]*):[^@\s"]*@/gi
+  /(nmv_usr_|clm_|\brgt?_|rgt?_(?=[\w-]{43}))[\w-]+|Bearer\s+[^\s"\\]+|(postgres(?:ql)?:\/\/[^:@/\s"]*):[^\s"]*@/gi
 
 /** Takes anything that looks like a credential out of a line, wherever it stands in it. */
 export function scrub(line: string): string {

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
-import type { Services } from './app.ts'
 import { readEnv, toConfig } from './config.ts'
 import { createHttp } from './http.ts'
+import type { Services } from './routes/index.ts'
 
 /** The OpenAPI 3.1 document of all routes, as JSON text. Needs no database: routes are described, not run. */
 export async function openApiDocument(): Promise<string> {

@@ -108,7 +108,7 @@ const DATABASE_DOWN = new Set([
 /** Turns any thrown thing into a problem; whatever is not ours to tell becomes `internal` or `overloaded`. */
 export function asProblem(error: unknown): Problem {
   if (error instanceof ProblemError) return error.problem
-  const { code, statusCode, validation, message } = error as FastifyError
+  const { code, statusCode, validation, message } = (error ?? {}) as FastifyError
   if (validation) return toProblem('invalid_request', message)
   if (statusCode === 413) return toProblem('payload_too_large')
   if (statusCode === 429) return toProblem('rate_limited')
@@ -130,7 +130,7 @@ export function isDatabaseDown(error: unknown): boolean {
   ) {
     if (e.code && DATABASE_DOWN.has(e.code)) return true
     if (
-      /timeout exceeded when trying to connect|Connection terminated|pool after calling end/.test(
+      /timeout exceeded when trying to connect|Query read timeout|Connection terminated|pool after calling end/.test(
         e.message ?? '',
       )
     )

@@ -1,5 +1,16 @@
 import type { FastifyInstance } from 'fastify'
-import type { Services } from '../app.ts'
+import type { Accounts } from '../services/accounts/accounts.ts'
+import type { Credits } from '../services/credits.ts'
+import type { EventLog } from '../services/events/log.ts'
+import type { Idempotency } from '../services/idempotency.ts'
+import type { Messages } from '../services/messages/messages.ts'
+import type { Projects } from '../services/projects.ts'
+import type { Renders } from '../services/renders/renders.ts'
+import type { Runs } from '../services/runs/runs.ts'
+import type { Timelines } from '../services/timeline/timeline.ts'
+import type { Uploads } from '../services/uploads/uploads.ts'
+import type { Sessions } from '../services/users/sessions.ts'
+import type { Users } from '../services/users/users.ts'
 import { authRoutes } from './auth.ts'
 import { creditRoutes } from './credits.ts'
 import { docRoutes } from './docs.ts'
@@ -16,6 +27,22 @@ import { runRoutes } from './runs.ts'
 import { namedSchemas, problemResponse } from './schemas.ts'
 import { timelineRoutes } from './timeline.ts'
 import { uploadRoutes } from './uploads.ts'
+
+/** Everything a route may ask for. */
+export interface Services {
+  users: Users
+  sessions: Sessions
+  accounts: Accounts
+  projects: Projects
+  timelines: Timelines
+  messages: Messages
+  runs: Runs
+  renders: Renders
+  uploads: Uploads
+  credits: Credits
+  log: EventLog
+  idempotency: Idempotency
+}
 
 /** The table of contents: every route of the gateway, in front of each its policy, behind it one service. */
 export async function addRoutes(
