@@ -66,6 +66,14 @@ export async function recordAccountTrouble(
     .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.generation, generation)))
 }
 
+/** The token that was refused is taken again. */
+export async function recordAccountReady(db: Db, userId: string, generation: number): Promise<void> {
+  await db
+    .update(upstreamAccounts)
+    .set({ state: 'ready', updatedAt: sql`now()` })
+    .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.generation, generation)))
+}
+
 /** The upstream's name for the user, learnt from a session it made; it stands in registration links. */
 export async function recordUpstreamUserId(db: Db, userId: string, upstreamUserId: string): Promise<void> {
   await db

@@ -5,6 +5,7 @@ import {
   claimMint,
   ensureAccount,
   findAccount,
+  recordAccountReady,
   recordAccountTrouble,
   recordUpstreamUserId,
   storeToken,
@@ -44,7 +45,8 @@ export interface UpstreamStatus {
   retryAt?: string
 }
 
-type Held = { kind: 'ok'; value: { token: string; generation: number } } | Failure
+/** `refused`: the upstream would not take this token the last time. */
+type Held = { kind: 'ok'; value: { token: string; generation: number; refused: boolean } } | Failure
 
 const MINT_WAIT_MS = 20_000
 const MAX_WAIT_IN_REQUEST_MS = 10_000
@@ -63,14 +65,18 @@ export function createAccounts(options: {
   const renewals = new Map<string, Promise<Held>>()
 
   async function hold(caller: Caller): Promise<Held> {
-    if (sharedToken) return { kind: 'ok', value: { token: sharedToken, generation: 0 } }
+    if (sharedToken) return { kind: 'ok', value: { token: sharedToken, generation: 0, refused: false } }
     const account = await findAccount(db, caller.userId)
     return account && isUsable(account) ? open(account) : renew(caller, account?.generation ?? 0)
   }
 
   const open = (account: AccountRow): Held => ({
     kind: 'ok',
-    value: { token: vault.open(account.sealedToken!, account.userId), generation: account.generation },
+    value: {
+      token: vault.open(account.sealedToken!, account.userId),
+      generation: account.generation,
+      refused: account.state === 'reauth_required',
+    },
   })
 
   /** The token after `generation`. However many calls notice a dead token, this instance asks once. */
@@ -89,7 +95,12 @@ export function createAccounts(options: {
     let account = await ensureAccount(db, caller.userId, randomUUID())
     for (const end = Date.now() + MINT_WAIT_MS; ; account = (await findAccount(db, caller.userId))!) {
       if (account.generation > generation && account.sealedToken) return open(account)
-      if (account.kind === 'linked') return { kind: 'auth' }
+      if (account.kind === 'linked') {
+        await recordAccountTrouble(db, caller.userId, generation, { state: 'reauth_required' })
+        return { kind: 'auth' }
+      }
+      // One account that is refused whatever its token must not use up the tokens of all.
+      if (account.state === 'reauth_required' && isUsable(account)) return { kind: 'auth' }
       const wait = account.retryAt ? account.retryAt.getTime() - Date.now() : 0
       if (account.state === 'rate_limited' && wait > 0) return { kind: 'rate_limited', retryAfterMs: wait }
       if (await claimMint(db, caller.userId, generation)) return mint(caller, account)
@@ -102,7 +113,8 @@ export function createAccounts(options: {
     const { userId, platform } = caller
     const ask = () => upstream.mintToken({ clientId: account.clientId, platform })
     let outcome = await ask()
-    if (outcome.kind === 'rate_limited') {
+    // A token that died early is asked for once; only the first one is worth waiting for.
+    if (outcome.kind === 'rate_limited' && account.generation === 0) {
       const wait = outcome.retryAfterMs ?? options.rateLimitRetryMs
       if (wait <= MAX_WAIT_IN_REQUEST_MS) {
         await sleep(wait)
@@ -117,7 +129,7 @@ export function createAccounts(options: {
         tokenExpiresAt: expiresAt,
         upstreamUserId,
       })
-      return { kind: 'ok', value: { token, generation: account.generation + 1 } }
+      return { kind: 'ok', value: { token, generation: account.generation + 1, refused: false } }
     }
     if (outcome.kind === 'rate_limited') {
       const retryAfterMs =
@@ -148,9 +160,11 @@ export function createAccounts(options: {
     async call(caller, send) {
       const held = await hold(caller)
       if (held.kind !== 'ok') return held
-      const outcome = await send({ token: held.value.token, platform: caller.platform })
+      const { token, generation, refused } = held.value
+      const outcome = await send({ token, platform: caller.platform })
+      if (outcome.kind === 'ok' && refused) await recordAccountReady(db, caller.userId, generation)
       if (outcome.kind !== 'auth' || sharedToken) return outcome
-      const renewed = await renew(caller, held.value.generation)
+      const renewed = await renew(caller, generation)
       if (renewed.kind !== 'ok') return renewed
       const again = await send({ token: renewed.value.token, platform: caller.platform })
       if (again.kind === 'auth')
