@@ -85,6 +85,21 @@ export async function loadRun(db: Db, id: string): Promise<RunRow | undefined> {
   return row
 }
 
+/** The run that has begun and not ended; a project has at most one. */
+export async function activeRunId(db: Db, projectId: string): Promise<string | undefined> {
+  const [row] = await db
+    .select({ id: runs.id })
+    .from(runs)
+    .where(
+      and(
+        eq(runs.projectId, projectId),
+        inArray(runs.state, ['running', 'reconciling']),
+        isNotNull(runs.startedAt),
+      ),
+    )
+  return row?.id
+}
+
 export async function updateRun(
   db: Db,
   id: string,

@@ -1,3 +1,14 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Config } from '../../config.ts'
+import { updateRun } from '../../db/runs.ts'
+import type { Timelines } from '../timeline/timeline.ts'
+import type { Endings, Said } from './endings.ts'
+import { runStateEntry } from './run.ts'
+import type { Baseline, Work } from './work.ts'
+
+const SETTLE_LIMIT_MS = 60_000
+const SETTLE_EVERY_MS = 2_000
+
 /** What a read of the project's state says about a message whose answer was cut off (upstream-contract §2.4). */
 export type Verdict = { kind: 'edited' } | { kind: 'unknown' } | { kind: 'wait'; unchangedReads: number }
 
@@ -14,4 +25,80 @@ export function judge(
     return read === known.lastRead ? { kind: 'edited' } : { kind: 'wait', unchangedReads: 0 }
   const unchangedReads = known.unchangedReads + 1
   return unchangedReads >= limit ? { kind: 'unknown' } : { kind: 'wait', unchangedReads }
+}
+
+/**
+ * The answer was cut off. The message is not sent again: what became of it is read from the project's state. Each
+ * read is written down, so whoever takes the run over goes on where this worker was.
+ */
+export async function reconcile(
+  work: Work,
+  endings: Endings,
+  said: Said,
+  limits: Config['runs'],
+): Promise<void> {
+  const { firstMs, everyMs, reads } = limits.reconcile
+  await enter(work, said, firstMs)
+  const giveUpAt = work.run.startedAt!.getTime() + limits.limitMs + firstMs + everyMs * (reads + 1)
+  // From here on the row is what is known, also of what was said.
+  const asSaid = (): Said => ({ last: [], reply: work.run.reply ?? '' })
+  while (true) {
+    await work.pause(Math.max(0, work.run.nextReadAt!.getTime() - Date.now()))
+    if (work.signals.stop.aborted) return endings.stopped(asSaid(), true)
+    const state = await work.read()
+    const nextReadAt = new Date(Date.now() + everyMs)
+    if (state.kind !== 'ok') {
+      if (Date.now() > giveUpAt) return endings.failed('outcome_unknown', asSaid())
+      work.run = await work.runLog.transaction(tx => updateRun(tx, work.run.id, { nextReadAt }))
+      continue
+    }
+    const { fingerprint } = state.value
+    const baseline = (work.run.baseline as Baseline).fingerprint
+    const verdict = judge(fingerprint, { ...work.run, baseline }, reads)
+    if (verdict.kind === 'edited') return endings.completed(asSaid(), state.value)
+    if (verdict.kind === 'unknown') return endings.failed('outcome_unknown', asSaid())
+    work.run = await work.runLog.transaction(async (tx, append) => {
+      await work.observe(tx, append, state.value)
+      return updateRun(tx, work.run.id, {
+        unchangedReads: verdict.unchangedReads,
+        lastRead: fingerprint,
+        nextReadAt,
+      })
+    })
+  }
+}
+
+async function enter(work: Work, { last, reply }: Said, firstMs: number) {
+  work.run = await work.runLog.transaction(async (tx, append) => {
+    await append(work.run.projectId, last, work.run.id)
+    if (work.run.state === 'reconciling') return work.run
+    const row = await updateRun(tx, work.run.id, {
+      state: 'reconciling',
+      delivery: work.run.delivery === 'acknowledged' ? 'acknowledged' : 'unknown',
+      nextReadAt: new Date(Date.now() + firstMs),
+      ...(reply ? { reply } : {}),
+    })
+    await append(row.projectId, [runStateEntry(row)])
+    return row
+  })
+}
+
+/** After a stop the upstream may still be editing: the next message waits until two reads agree, at most a minute. */
+export async function settle(work: Work, timelines: Timelines, limits: Config['runs']): Promise<void> {
+  if (work.run.settled) return
+  const everyMs = Math.min(SETTLE_EVERY_MS, limits.reconcile.everyMs)
+  let last: string | null = null
+  for (const end = Date.now() + SETTLE_LIMIT_MS; Date.now() < end; ) {
+    const state = await work.read()
+    if (state.kind === 'ok') {
+      await work.runLog.transaction((tx, append) =>
+        timelines.observe(tx, append, work.run.projectId, state.value),
+      )
+      if (state.value.fingerprint === last) break
+      last = state.value.fingerprint
+    }
+    await sleep(everyMs, undefined, { signal: work.signals.handOver }).catch(() => {})
+    work.throwIfHandedOver()
+  }
+  work.run = await work.runLog.transaction(tx => updateRun(tx, work.run.id, { settled: true }))
 }

@@ -72,12 +72,17 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
         openMessageId = message
         return result
       } catch (error) {
-        if (!work && error instanceof LostRunError && (await wasWritten(number))) {
+        if (isDatabaseDown(error) && Date.now() <= end) continue
+        if (error instanceof LostRunError && (await wasWritten(number))) {
           batch = number
           openMessageId = message
-          return undefined
+          if (!work) return undefined
+          throw new LostRunError('It was committed, but the answer was lost')
         }
-        if (!isDatabaseDown(error) || Date.now() > end) throw error
+        // A change that was rolled back must not take the text before it along.
+        if (work && !isDatabaseDown(error)) pending.unshift(...chunks)
+        else failure = error
+        throw error
       }
     }
   }

@@ -16,9 +16,10 @@ import { notFound, ProblemError } from '../../problems.ts'
 import type { Caller } from '../accounts/accounts.ts'
 import { custom } from '../events/event.ts'
 import type { Jobs, RunJob } from '../jobs/jobs.ts'
-import { type AdvanceOptions, createAdvance } from './advance.ts'
+import { createAdvance } from './advance.ts'
 import { type Run, runStateEntry, toRun } from './run.ts'
 import { isTerminal } from './states.ts'
+import type { WorkOptions } from './work.ts'
 
 const MAX_QUEUED = 10
 const STOP_POLL_MS = 1_000
@@ -46,7 +47,7 @@ export interface Runs {
 }
 
 export function createRuns(
-  options: AdvanceOptions & {
+  options: WorkOptions & {
     jobs: Jobs
     /** Called after a run was queued here, so that it starts at once. */
     onQueued(): void

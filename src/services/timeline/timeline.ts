@@ -1,5 +1,6 @@
 import type { Db } from '../../db/client.ts'
 import { lockProject, type ProjectRow, storeState, touchStateFetched } from '../../db/projects.ts'
+import { activeRunId } from '../../db/runs.ts'
 import type { Caller } from '../accounts/accounts.ts'
 import { type Chunk, custom } from '../events/event.ts'
 import type { Append, EventLog } from '../events/log.ts'
@@ -32,7 +33,10 @@ export interface Observation {
 export interface Timelines {
   /** Reads the project's state from the upstream. Changes nothing here. */
   read(project: { id: string }, caller: Caller): Promise<Outcome<ProjectState>>
-  /** Takes what was read into the project's row and tells the log, all inside `tx`. With `runId`, as a run entry. */
+  /**
+   * Takes what was read into the project's row and tells the log, all inside `tx`. While a run is at work the change
+   * is an entry of that run, whoever saw it first: its readers' copies must not miss a revision.
+   */
   observe(
     tx: Db,
     append: Append,
@@ -92,7 +96,8 @@ async function observe(
     revision: known.revision + 1,
   })
   const after = clientState(project)
-  if (runId) await append(projectId, [stateDelta(before, after)], runId)
+  const run = runId ?? (await activeRunId(tx, projectId))
+  if (run) await append(projectId, [stateDelta(before, after)], run)
   await append(projectId, [custom('project.updated', toProject(project))])
   return { project, before, after, changed: true }
 }

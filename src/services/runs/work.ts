@@ -1,0 +1,122 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Config } from '../../config.ts'
+import type { Db } from '../../db/client.ts'
+import type { ProjectRow } from '../../db/projects.ts'
+import type { RunRow } from '../../db/runs.ts'
+import type { Accounts } from '../accounts/accounts.ts'
+import type { Append, EventLog } from '../events/log.ts'
+import type { Projects } from '../projects.ts'
+import type { ClientState, Observation, Timelines } from '../timeline/timeline.ts'
+import type { Credits, ProjectState, UpstreamClient } from '../upstream/client.ts'
+import type { Outcome } from '../upstream/failures.ts'
+import { type Language, languageOf } from '../words.ts'
+import type { RunLog } from './run-log.ts'
+
+const TRIES = 3
+const TRY_AGAIN_MS = 1_000
+
+export interface WorkOptions {
+  db: Db
+  log: EventLog
+  accounts: Accounts
+  projects: Projects
+  timelines: Timelines
+  upstream: UpstreamClient
+  limits: Config['runs']
+  rateLimitRetryMs: number
+}
+
+/** What a run at work listens to: the user's wish to stop, and this instance's shutdown. */
+export interface RunSignals {
+  stop: AbortSignal
+  handOver: AbortSignal
+}
+
+/** The instance is going down: the run's row says where the next one goes on. */
+export class HandOverError extends Error {
+  override readonly name = 'HandOverError'
+}
+
+/** The project as it was before the message. */
+export interface Baseline {
+  fingerprint: string | null
+  state: ClientState
+}
+
+/** One run in the hands of one worker: its row as last written, and how it reads and waits. */
+export interface Work {
+  run: RunRow
+  readonly project: ProjectRow
+  readonly language: Language
+  readonly runLog: RunLog
+  readonly signals: RunSignals
+  /** Aborted by a stop and by a shutdown. */
+  readonly interrupted: AbortSignal
+  /** Reads the project's state from the upstream. */
+  read(): Promise<Outcome<ProjectState>>
+  /** The same, asked again while the upstream does not answer. */
+  readPatiently(): Promise<Outcome<ProjectState>>
+  readCredits(): Promise<Credits | null>
+  /** Asks again while the upstream has certainly not acted, and after a rate limit once. */
+  patiently<T>(ask: () => Promise<Outcome<T>>): Promise<Outcome<T>>
+  /** Waits, unless the user stops the run; throws HandOverError when the instance goes down. */
+  pause(ms: number): Promise<void>
+  throwIfHandedOver(): void
+  /** Takes a state into the project and tells the run's readers. */
+  observe(tx: Db, append: Append, state: ProjectState): Promise<Observation>
+}
+
+export function createWork(
+  { accounts, timelines, upstream, rateLimitRetryMs }: WorkOptions,
+  { run, project, runLog, signals }: Pick<Work, 'run' | 'project' | 'runLog' | 'signals'>,
+): Work {
+  const caller = { userId: run.userId, platform: run.platform }
+
+  const work: Work = {
+    run,
+    project,
+    language: languageOf(project.language),
+    runLog,
+    signals,
+    interrupted: AbortSignal.any([signals.stop, signals.handOver]),
+
+    read: () => timelines.read(project, caller),
+
+    readPatiently: () =>
+      work.patiently(async () => {
+        const outcome = await work.read()
+        // A read may always be asked again.
+        return outcome.kind === 'transient' ? { ...outcome, delivered: 'no' as const } : outcome
+      }),
+
+    async readCredits() {
+      const outcome = await accounts.call(caller, credential => upstream.credits(credential))
+      return outcome.kind === 'ok' ? outcome.value : null
+    },
+
+    async patiently(ask) {
+      for (let tried = 1, limited = false; ; tried++) {
+        const outcome = await ask()
+        if (outcome.kind === 'rate_limited' && !limited) {
+          limited = true
+          await work.pause(outcome.retryAfterMs ?? rateLimitRetryMs)
+        } else if (outcome.kind === 'transient' && outcome.delivered === 'no' && tried < TRIES) {
+          await work.pause(TRY_AGAIN_MS * tried)
+        } else return outcome
+        if (signals.stop.aborted) return { kind: 'aborted' }
+      }
+    },
+
+    async pause(ms) {
+      await sleep(ms, undefined, { signal: work.interrupted }).catch(() => {})
+      work.throwIfHandedOver()
+    },
+
+    throwIfHandedOver() {
+      if (signals.handOver.aborted) throw new HandOverError('This instance is going down')
+    },
+
+    observe: (tx, append, state) => timelines.observe(tx, append, run.projectId, state, run.id),
+  }
+  return work
+}
