@@ -15,6 +15,7 @@ import { notFound } from '../problems.ts'
 import type { Accounts, Caller } from './accounts/accounts.ts'
 import { custom } from './events/event.ts'
 import type { EventLog } from './events/log.ts'
+import { type List, listOf } from './lists.ts'
 import type { Credential, UpstreamClient } from './upstream/client.ts'
 import type { Outcome } from './upstream/failures.ts'
 
@@ -33,11 +34,7 @@ export interface Project {
 
 export interface Projects {
   create(userId: string, a: { name?: string; language: string }): Promise<Project>
-  list(
-    userId: string,
-    after: string | undefined,
-    limit: number,
-  ): Promise<{ items: Project[]; next: string | null }>
+  list(userId: string, after: string | undefined, limit: number): Promise<List<Project>>
   /** With the cursor from which events continue this snapshot. */
   get(userId: string, id: string): Promise<Project>
   rename(userId: string, id: string, name: string): Promise<Project>
@@ -130,11 +127,7 @@ export function createProjects(options: {
       return { ...toProject(row), cursor: log.cursor(row.id, row.lastSeq) }
     },
 
-    async list(userId, after, limit) {
-      const rows = await listProjects(db, userId, after, limit + 1)
-      const items = rows.slice(0, limit).map(toProject)
-      return { items, next: rows.length > limit ? items.at(-1)!.id : null }
-    },
+    list: (userId, after, limit) => listOf(limit, n => listProjects(db, userId, after, n), toProject),
 
     async get(userId, id) {
       const row = await own(userId, id)

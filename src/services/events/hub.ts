@@ -72,10 +72,12 @@ export function createHub(log: HubLog, onError: (error: unknown) => void): Hub {
   /** Reads what this instance did not write itself, or what arrived out of order. One reader at a time a channel. */
   function readOn(channel: Channel): Promise<void> {
     channel.catchingUp ??= (async () => {
-      while (channel.known > channel.head!) {
+      while (channel.known > channel.head! && channel.readers > 0) {
+        const { known } = channel
         const page = await log.read(channel.projectId, channel.head!, PAGE)
         const fresh = page.filter(entry => entry.seq > channel.head!)
-        if (page.length === 0) channel.head = channel.known
+        // Not what is known by now: that may be newer than this page.
+        if (page.length === 0) channel.head = Math.max(channel.head!, known)
         else if (fresh.length > 0) advance(channel, fresh)
       }
     })()

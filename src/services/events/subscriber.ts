@@ -34,22 +34,29 @@ export function createSubscriber(options: {
   const { source, sink, onError } = options
   let cursor = options.after
   let phase: 'backfill' | 'live' | 'closed' = 'backfill'
-  backfill().catch(onError)
+  backfill().catch(fail)
 
   async function backfill() {
     while (phase === 'backfill') {
-      if (cursor >= source.head()) {
+      const head = source.head()
+      if (cursor >= head) {
         phase = 'live'
         return
       }
       const page = await source.read(cursor)
       if (closed()) return
-      if (page.length === 0) cursor = Math.max(cursor, source.head())
+      // Not the head of now: it may have moved past entries that are newer than this page.
+      if (page.length === 0) cursor = head
       else if (!send(page)) await sink.drained()
     }
   }
 
   const closed = () => phase === 'closed'
+
+  function fail(error: unknown) {
+    phase = 'closed'
+    onError(error)
+  }
 
   function send(entries: Entry[]): boolean {
     cursor = entries.at(-1)!.seq
@@ -60,9 +67,15 @@ export function createSubscriber(options: {
     offer(entries) {
       if (phase !== 'live') return
       const fresh = entries[0]!.seq > cursor ? entries : entries.filter(entry => entry.seq > cursor)
-      if (fresh.length === 0 || send(fresh)) return
+      try {
+        // A write may close its own reader.
+        if (fresh.length === 0 || send(fresh) || closed()) return
+      } catch (error) {
+        // Whoever offers has committed already, and other readers to serve.
+        return fail(error)
+      }
       phase = 'backfill'
-      sink.drained().then(backfill).catch(onError)
+      sink.drained().then(backfill).catch(fail)
     },
     close() {
       phase = 'closed'

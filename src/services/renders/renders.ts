@@ -16,6 +16,7 @@ import { countUnfinished } from '../../db/runs.ts'
 import { notFound, ProblemError } from '../../problems.ts'
 import type { Accounts, Caller } from '../accounts/accounts.ts'
 import type { EventLog } from '../events/log.ts'
+import { type List, listOf } from '../lists.ts'
 import type { Projects } from '../projects.ts'
 import { decodeDraft } from '../timeline/draft.ts'
 import type { Timelines } from '../timeline/timeline.ts'
@@ -47,7 +48,7 @@ export interface Renders extends Omit<Worker, 'wake'> {
   list(
     userId: string,
     a: { state?: RenderStateName; projectId?: string; after?: string; limit: number },
-  ): Promise<{ items: Render[]; next: string | null }>
+  ): Promise<List<Render>>
   get(userId: string, id: string): Promise<Render>
   /** A queued render is cancelled at once. One at work is asked to stop, and may still complete: its events tell. */
   cancel(userId: string, id: string): Promise<Render>
@@ -143,11 +144,8 @@ export function createRenders(options: {
       return render
     },
 
-    async list(userId, { limit, ...filter }) {
-      const rows = await listRenders(db, userId, { ...filter, limit: limit + 1 })
-      const items = rows.slice(0, limit).map(show)
-      return { items, next: rows.length > limit ? items.at(-1)!.id : null }
-    },
+    list: (userId, { limit, ...filter }) =>
+      listOf(limit, n => listRenders(db, userId, { ...filter, limit: n }), show),
 
     get: async (userId, id) => show(await own(userId, id)),
 

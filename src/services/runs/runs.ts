@@ -16,6 +16,7 @@ import { notFound, ProblemError } from '../../problems.ts'
 import type { Caller } from '../accounts/accounts.ts'
 import { custom } from '../events/event.ts'
 import type { Jobs, RunJob } from '../jobs/jobs.ts'
+import { type List, listOf } from '../lists.ts'
 import { createAdvance } from './advance.ts'
 import { type Run, runStateEntry, toRun } from './run.ts'
 import { isTerminal } from './states.ts'
@@ -33,12 +34,7 @@ export interface Runs {
     message: { text: string; whenBusy: 'queue' | 'reject'; requestKey?: string },
   ): Promise<Run>
   get(userId: string, id: string): Promise<Run>
-  list(
-    userId: string,
-    projectId: string,
-    after: string | undefined,
-    limit: number,
-  ): Promise<{ items: Run[]; next: string | null }>
+  list(userId: string, projectId: string, after: string | undefined, limit: number): Promise<List<Run>>
   /** Asks a run to stop and answers with what became of it: it may have been too late. */
   stop(userId: string, id: string): Promise<Run>
   /** The job: brings one run to its end. */
@@ -110,9 +106,7 @@ export function createRuns(
 
     async list(userId, projectId, after, limit) {
       await projects.own(userId, projectId)
-      const rows = await listRuns(db, projectId, after, limit + 1)
-      const items = rows.slice(0, limit).map(toRun)
-      return { items, next: rows.length > limit ? items.at(-1)!.id : null }
+      return listOf(limit, n => listRuns(db, projectId, after, n), toRun)
     },
 
     async stop(userId, id) {

@@ -5,6 +5,7 @@ import { findUpload, listUploads } from '../../db/uploads.ts'
 import { notFound, type Problem, ProblemError, toProblem } from '../../problems.ts'
 import type { Accounts, Caller } from '../accounts/accounts.ts'
 import type { EventLog } from '../events/log.ts'
+import { type List, listOf } from '../lists.ts'
 import type { Projects } from '../projects.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { Media, UpstreamClient } from '../upstream/client.ts'
@@ -25,12 +26,7 @@ export interface Uploads {
   receive(caller: Caller, projectId: string, files: AsyncIterable<IncomingFile>): Promise<Upload[]>
   /** The same for files that the upstream fetches by itself. */
   byUrl(caller: Caller, projectId: string, urls: string[]): Promise<Upload[]>
-  list(
-    userId: string,
-    projectId: string,
-    after: string | undefined,
-    limit: number,
-  ): Promise<{ items: Upload[]; next: string | null }>
+  list(userId: string, projectId: string, after: string | undefined, limit: number): Promise<List<Upload>>
   get(userId: string, id: string): Promise<Upload>
   /** Fails what a process left under way when it died: without progress for `olderThanMs`. Returns how many. */
   sweepInterrupted(olderThanMs: number): Promise<number>
@@ -170,9 +166,7 @@ export function createUploads(options: {
 
     async list(userId, projectId, after, limit) {
       await projects.own(userId, projectId)
-      const rows = await listUploads(db, projectId, after, limit + 1)
-      const items = rows.slice(0, limit).map(toUpload)
-      return { items, next: rows.length > limit ? items.at(-1)!.id : null }
+      return listOf(limit, n => listUploads(db, projectId, after, n), toUpload)
     },
 
     async get(userId, id) {
