@@ -46,7 +46,6 @@ CREATE TABLE "projects" (
 	"last_seq" bigint DEFAULT 0 NOT NULL,
 	"revision" integer DEFAULT 0 NOT NULL,
 	"fingerprint" text,
-	"draft" text,
 	"timeline" jsonb,
 	"media" jsonb DEFAULT '[]'::jsonb NOT NULL,
 	"summary" text,

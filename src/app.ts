@@ -60,7 +60,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const users = createUsers({ db, sessions })
   const accounts = createAccounts({ db, vault, upstream, sharedToken, webUrl, rateLimitRetryMs })
   const projects = createProjects({ db, log, accounts, upstream })
-  const timelines = createTimelines({ log, projects, upstream })
+  const timelines = createTimelines({ db, log, projects, upstream })
   const credits = createCredits({ accounts, upstream })
   const { maxBytes } = config.uploads
   const uploads = createUploads({ db, log, accounts, projects, timelines, upstream, maxBytes })

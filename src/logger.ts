@@ -18,8 +18,21 @@ export function scrub(line: string): string {
 
 /** pino on standard output. The last net is in the stream: field names and error texts cannot get around it. */
 export function createLogger(level: string) {
-  return pino(
-    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    { write: line => process.stdout.write(scrub(line)) },
-  )
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, { write })
 }
+
+let pending = ''
+
+/** A write to a pipe blocks the loop, so the lines of one turn go together. */
+function write(line: string) {
+  if (pending === '') setImmediate(flush)
+  pending += line
+}
+
+function flush() {
+  if (pending === '') return
+  process.stdout.write(scrub(pending))
+  pending = ''
+}
+
+process.on('exit', flush)

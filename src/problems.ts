@@ -105,6 +105,11 @@ const DATABASE_DOWN = new Set([
   '08003',
 ])
 
+const DATABASE_SILENT =
+  /timeout exceeded when trying to connect|Query read timeout|Connection terminated|pool after calling end/
+/** Postgres keeps no NUL in a text. */
+const NOT_STORABLE = '22021'
+
 /** Turns any thrown thing into a problem; whatever is not ours to tell becomes `internal` or `overloaded`. */
 export function asProblem(error: unknown): Problem {
   if (error instanceof ProblemError) return error.problem
@@ -114,6 +119,8 @@ export function asProblem(error: unknown): Problem {
   if (statusCode === 429) return toProblem('rate_limited')
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500)
     return toProblem('invalid_request', message)
+  if (causesOf(error).some(({ code }) => code === NOT_STORABLE))
+    return toProblem('invalid_request', 'A text holds a character that cannot be kept.')
   if (isDatabaseDown(error))
     return toProblem('overloaded', 'The database does not answer. Try again soon.', { retryAfterMs: 2000 })
   if (code?.startsWith('FST_UNDER_PRESSURE'))
@@ -121,22 +128,25 @@ export function asProblem(error: unknown): Problem {
   return toProblem('internal')
 }
 
-/** True for errors that say the database cannot be used right now; drizzle wraps the driver's error in `cause`. */
+/** True for errors that say the database cannot be used right now. */
 export function isDatabaseDown(error: unknown): boolean {
-  for (
-    let e = error as { code?: string; message?: string; cause?: unknown } | undefined;
-    e;
-    e = e.cause as typeof e
-  ) {
-    if (e.code && DATABASE_DOWN.has(e.code)) return true
-    if (
-      /timeout exceeded when trying to connect|Query read timeout|Connection terminated|pool after calling end/.test(
-        e.message ?? '',
-      )
-    )
-      return true
-  }
-  return false
+  return causesOf(error).some(
+    ({ code, message }) => (code && DATABASE_DOWN.has(code)) || DATABASE_SILENT.test(message ?? ''),
+  )
+}
+
+interface Cause {
+  code?: string
+  message?: string
+  cause?: unknown
+}
+
+/** The error and what it was thrown for: drizzle wraps the driver's error in `cause`. */
+function causesOf(error: unknown): Cause[] {
+  const causes: Cause[] = []
+  for (let e = error as Cause | null | undefined; e && causes.length < 10; e = e.cause as typeof e)
+    causes.push(e)
+  return causes
 }
 
 export function sendProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem): FastifyReply {

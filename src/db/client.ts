@@ -30,3 +30,19 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   pool.on('error', onError)
   return { db: drizzle(pool, { schema }), pool, close: () => pool.end() }
 }
+
+/**
+ * A statement of a hot path, built once for each database: building it anew costs more than what it does. Not for
+ * transactions, each of which would build its own.
+ */
+export function prepared<T>(build: (db: Db) => T): (db: Db) => T {
+  const statements = new WeakMap<Db, T>()
+  return db => {
+    let statement = statements.get(db)
+    if (!statement) {
+      statement = build(db)
+      statements.set(db, statement)
+    }
+    return statement
+  }
+}

@@ -44,7 +44,14 @@ export function listen(
       client.on('end', () => reject(new Error('The listening connection ended')))
     })
     lost.catch(() => {})
-    client.on('notification', ({ channel, payload }) => on.notification(channel, payload ?? ''))
+    client.on('notification', ({ channel, payload }) => {
+      try {
+        on.notification(channel, payload ?? '')
+      } catch (error) {
+        // Thrown on, it would end the process: anyone with access to the database can announce anything.
+        on.error(error)
+      }
+    })
     try {
       await client.connect()
       for (const channel of channels) await client.query(`listen ${channel}`)
@@ -55,7 +62,7 @@ export function listen(
         if (!closing.signal.aborted) await client.query('select 1')
       }
     } finally {
-      await Promise.race([client.end().catch(() => {}), sleep(1_000)])
+      await Promise.race([client.end().catch(() => {}), sleep(1_000, undefined, { ref: false })])
     }
   }
 

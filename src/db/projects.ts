@@ -1,33 +1,54 @@
-import { and, desc, eq, isNull, lt, sql } from 'drizzle-orm'
-import type { Db } from './client.ts'
+import { and, desc, eq, getTableColumns, isNull, lt, sql } from 'drizzle-orm'
+import { type Db, prepared } from './client.ts'
 import { projects } from './schema.ts'
 
-export type ProjectRow = typeof projects.$inferSelect
+/** A project without what may be large: its timeline and media. */
+export type ProjectRow = Omit<ProjectStateRow, 'timeline' | 'media'>
+export type ProjectStateRow = typeof projects.$inferSelect
+
+const { timeline, media, ...fields } = getTableColumns(projects)
 
 export async function insertProject(
   db: Db,
   project: { id: string; userId: string; name: string; language: string },
 ): Promise<ProjectRow> {
-  const [row] = await db.insert(projects).values(project).returning()
+  const [row] = await db.insert(projects).values(project).returning(fields)
   return row!
 }
 
+const ownProject = prepared(db =>
+  db
+    .select(fields)
+    .from(projects)
+    .where(
+      and(
+        eq(projects.id, sql.placeholder('id')),
+        eq(projects.userId, sql.placeholder('userId')),
+        isNull(projects.deletedAt),
+      ),
+    )
+    .prepare('find_project'),
+)
+
 /** The user's own project; another's is not found. */
 export async function findProject(db: Db, userId: string, id: string): Promise<ProjectRow | undefined> {
-  const [row] = await db
-    .select()
-    .from(projects)
-    .where(and(eq(projects.id, id), eq(projects.userId, userId), isNull(projects.deletedAt)))
+  const [row] = await ownProject(db).execute({ id, userId })
   return row
 }
 
 /** For jobs, which act for whoever owns the project. */
 export async function loadProject(db: Db, id: string): Promise<ProjectRow | undefined> {
+  const [row] = await db.select(fields).from(projects).where(eq(projects.id, id))
+  return row
+}
+
+export async function loadProjectState(db: Db, id: string): Promise<ProjectStateRow | undefined> {
   const [row] = await db.select().from(projects).where(eq(projects.id, id))
   return row
 }
 
-export async function lockProject(db: Db, id: string): Promise<ProjectRow | undefined> {
+/** Locks the project's row: whoever holds it is the only one to change the project or to append to its log. */
+export async function lockProject(db: Db, id: string): Promise<ProjectStateRow | undefined> {
   const [row] = await db.select().from(projects).where(eq(projects.id, id)).for('update')
   return row
 }
@@ -40,7 +61,7 @@ export async function listProjects(
   limit: number,
 ): Promise<ProjectRow[]> {
   return db
-    .select()
+    .select(fields)
     .from(projects)
     .where(
       and(
@@ -54,7 +75,7 @@ export async function listProjects(
 }
 
 export async function renameProject(db: Db, id: string, name: string): Promise<ProjectRow> {
-  const [row] = await db.update(projects).set({ name }).where(eq(projects.id, id)).returning()
+  const [row] = await db.update(projects).set({ name }).where(eq(projects.id, id)).returning(fields)
   return row!
 }
 
@@ -77,12 +98,12 @@ export async function storeSession(
   return rows.length > 0
 }
 
-export type ProjectState = Pick<
-  ProjectRow,
-  'fingerprint' | 'draft' | 'timeline' | 'media' | 'summary' | 'exportable' | 'revision'
+export type ProjectStateChange = Pick<
+  ProjectStateRow,
+  'fingerprint' | 'timeline' | 'media' | 'summary' | 'exportable' | 'revision'
 >
 
-export async function storeState(db: Db, id: string, state: ProjectState): Promise<ProjectRow> {
+export async function storeState(db: Db, id: string, state: ProjectStateChange): Promise<ProjectStateRow> {
   const [row] = await db
     .update(projects)
     .set({ ...state, stateFetchedAt: sql`now()` })
@@ -101,7 +122,6 @@ export async function clearState(db: Db, id: string): Promise<ProjectRow> {
     .update(projects)
     .set({
       fingerprint: null,
-      draft: null,
       timeline: null,
       media: [],
       summary: null,
@@ -109,6 +129,6 @@ export async function clearState(db: Db, id: string): Promise<ProjectRow> {
       revision: sql`${projects.revision} + 1`,
     })
     .where(eq(projects.id, id))
-    .returning()
+    .returning(fields)
   return row!
 }

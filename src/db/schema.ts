@@ -93,8 +93,6 @@ export const projects = pgTable(
     lastSeq: bigint('last_seq', { mode: 'number' }).notNull().default(0),
     revision: integer().notNull().default(0),
     fingerprint: text(),
-    /** The draft exactly as the upstream sent it: a render gets these bytes. */
-    draft: text(),
     timeline: jsonb(),
     media: jsonb().notNull().default([]),
     summary: text(),
@@ -232,6 +230,7 @@ export const renders = pgTable(
     format: text().notNull(),
     quality: text().notNull(),
     revision: integer().notNull(),
+    /** The draft exactly as the upstream sent it; it is submitted byte for byte. */
     draft: text(),
     problem: jsonb().$type<Problem>(),
     fileUrl: text('file_url'),

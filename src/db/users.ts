@@ -1,5 +1,5 @@
 import { and, eq, gt, lt, sql } from 'drizzle-orm'
-import type { Db } from './client.ts'
+import { type Db, prepared } from './client.ts'
 import { clientSessions, tickets, users } from './schema.ts'
 
 export type UserRow = typeof users.$inferSelect
@@ -32,12 +32,22 @@ const sessionFields = {
   user: users,
 }
 
-export async function findClientSession(db: Db, tokenHash: Buffer): Promise<SessionRow | undefined> {
-  const [row] = await db
+const sessionByToken = prepared(db =>
+  db
     .select(sessionFields)
     .from(clientSessions)
     .innerJoin(users, eq(users.id, clientSessions.userId))
-    .where(and(eq(clientSessions.tokenHash, tokenHash), gt(clientSessions.expiresAt, sql`now()`)))
+    .where(
+      and(
+        eq(clientSessions.tokenHash, sql.placeholder('tokenHash')),
+        gt(clientSessions.expiresAt, sql`now()`),
+      ),
+    )
+    .prepare('find_client_session'),
+)
+
+export async function findClientSession(db: Db, tokenHash: Buffer): Promise<SessionRow | undefined> {
+  const [row] = await sessionByToken(db).execute({ tokenHash })
   return row
 }
 

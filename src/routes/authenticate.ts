@@ -34,7 +34,8 @@ export function addAuthentication(app: FastifyInstance, sessions: Sessions, allo
       if (!config?.policy) throw new Error(`${method} ${url} declares no policy`)
   })
 
-  app.addHook('onRequest', async request => {
+  // After every onRequest hook: without the CORS headers a page could not read that it is signed out.
+  app.addHook('preParsing', async request => {
     request.platform = platformOf(request.headers['x-client-app'])
     // No route at all: the not-found handler answers, signed in or not.
     if (request.is404 || request.routeOptions.config.policy === 'open') return

@@ -119,6 +119,20 @@ export function createProjects(options: {
     return held(current)
   }
 
+  async function within<T>(
+    projectId: string,
+    caller: Caller,
+    send: (credential: Credential, session: Session) => Promise<Outcome<T>>,
+  ): Promise<Outcome<T>> {
+    const first = await session(projectId, caller)
+    if (first.kind !== 'ok') return first
+    const outcome = await accounts.call(caller, credential => send(credential, first.value))
+    if (outcome.kind !== 'session') return outcome
+    const second = await open(projectId, first.value.generation, caller)
+    if (second.kind !== 'ok') return second
+    return accounts.call(caller, credential => send(credential, second.value))
+  }
+
   return {
     own,
 
@@ -148,26 +162,13 @@ export function createProjects(options: {
       await deleteProject(db, id)
     },
 
-    async call(project, caller, send) {
-      const first = await session(project.id, caller)
-      if (first.kind !== 'ok') return first
-      const { sessionId, generation } = first.value
-      const outcome = await accounts.call(caller, credential => send(credential, sessionId))
-      if (outcome.kind !== 'session') return outcome
-      const second = await open(project.id, generation, caller)
-      if (second.kind !== 'ok') return second
-      return accounts.call(caller, credential => send(credential, second.value.sessionId))
-    },
+    call: (project, caller, send) =>
+      within(project.id, caller, (credential, { sessionId }) => send(credential, sessionId)),
 
     async claimLink(userId, id, platform) {
       const project = await own(userId, id)
-      const caller = { userId, platform }
-      const opened = await accounts.valueOrThrow(await session(id, caller), userId, project.language)
-      const { url, expiresInMs } = await accounts.valueOrThrow(
-        await accounts.call(caller, credential => upstream.claimLink(credential, opened)),
-        userId,
-        project.language,
-      )
+      const link = await within(id, { userId, platform }, upstream.claimLink)
+      const { url, expiresInMs } = await accounts.valueOrThrow(link, userId, project.language)
       return { url, expiresAt: new Date(Date.now() + expiresInMs).toISOString() }
     },
   }

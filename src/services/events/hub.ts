@@ -103,11 +103,19 @@ export function createHub(log: HubLog, onError: (error: unknown) => void): Hub {
     }
     channel.readers++
     if (channel.head === null) {
-      const head = (await log.heads([projectId])).get(projectId) ?? 0
-      channel.head ??= head
+      const heads = await log.heads([projectId]).catch(error => {
+        leave(channel)
+        throw error
+      })
+      channel.head ??= heads.get(projectId) ?? 0
       if (channel.known > channel.head) readOn(channel)
     }
     return channel
+  }
+
+  function leave(channel: Channel) {
+    channel.readers--
+    if (channel.readers === 0) channels.delete(channel.projectId)
   }
 
   return {
@@ -132,8 +140,7 @@ export function createHub(log: HubLog, onError: (error: unknown) => void): Hub {
           closed = true
           subscriber?.close()
           if (subscriber) channel.subscribers.delete(subscriber)
-          channel.readers--
-          if (channel.readers === 0) channels.delete(projectId)
+          leave(channel)
         },
       }
     },

@@ -71,7 +71,8 @@ export async function createEventLog(options: {
 
   function hintOthers(projectId: string, seq: number) {
     if (!hints) return
-    pendingHints.set(projectId, seq)
+    // Commits of one project can be heard of in another order than they were made.
+    pendingHints.set(projectId, Math.max(seq, pendingHints.get(projectId) ?? 0))
     hintTimer ??= setTimeout(() => {
       hintTimer = null
       const all = [...pendingHints]

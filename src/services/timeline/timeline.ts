@@ -1,5 +1,11 @@
 import type { Db } from '../../db/client.ts'
-import { lockProject, type ProjectRow, storeState, touchStateFetched } from '../../db/projects.ts'
+import {
+  loadProjectState,
+  lockProject,
+  type ProjectStateRow,
+  storeState,
+  touchStateFetched,
+} from '../../db/projects.ts'
 import { activeRunId } from '../../db/runs.ts'
 import type { Caller } from '../accounts/accounts.ts'
 import { type Chunk, custom } from '../events/event.ts'
@@ -24,7 +30,7 @@ export type TimelineView = Timeline & { summary: string; revision: number; fetch
 
 /** What a look at the upstream found: the state before and after, which are the same object when nothing changed. */
 export interface Observation {
-  project: ProjectRow
+  project: ProjectStateRow
   before: ClientState
   after: ClientState
   changed: boolean
@@ -49,11 +55,12 @@ export interface Timelines {
 }
 
 export function createTimelines(options: {
+  db: Db
   log: EventLog
   projects: Projects
   upstream: UpstreamClient
 }): Timelines {
-  const { log, projects, upstream } = options
+  const { db, log, projects, upstream } = options
 
   const read = (project: { id: string }, caller: Caller) =>
     projects.call(project, caller, (credential, sessionId) => upstream.state(credential, { sessionId }))
@@ -65,7 +72,7 @@ export function createTimelines(options: {
     async view(userId, projectId, platform) {
       const known = await projects.own(userId, projectId)
       const outcome = await read(known, { userId, platform })
-      if (outcome.kind !== 'ok') return toView(known)
+      if (outcome.kind !== 'ok') return toView((await loadProjectState(db, projectId))!)
       const { project } = await log.transaction((tx, append) => observe(tx, append, projectId, outcome.value))
       return toView(project)
     },
@@ -88,7 +95,6 @@ async function observe(
   const timeline = decodeDraft(state.draft)
   const project = await storeState(tx, projectId, {
     fingerprint: state.fingerprint,
-    draft: state.draft,
     timeline,
     media: state.media,
     summary: summarise(timeline, languageOf(known.language)),
@@ -108,7 +114,7 @@ const stateDelta = (before: ClientState, after: ClientState): Chunk => ({
   delta: [{ op: 'test', path: '/revision', value: before.revision }, ...diffState(before, after)],
 })
 
-export function clientState(project: ProjectRow): ClientState {
+export function clientState(project: ProjectStateRow): ClientState {
   return {
     revision: project.revision,
     timeline: (project.timeline as Timeline | null) ?? decodeDraft(null),
@@ -116,7 +122,7 @@ export function clientState(project: ProjectRow): ClientState {
   }
 }
 
-function toView(project: ProjectRow): TimelineView {
+function toView(project: ProjectStateRow): TimelineView {
   const { timeline, revision } = clientState(project)
   return {
     ...timeline,

@@ -70,7 +70,7 @@ export async function setStage(
       rateLimitRetryMs: 20,
     })
     const projects = createProjects({ db, log, accounts, upstream })
-    const timelines = createTimelines({ log, projects, upstream })
+    const timelines = createTimelines({ db, log, projects, upstream })
     const parts = { db, log, accounts, projects, timelines, upstream, pollMs, leaseMs }
     const renders = createRenders({ ...parts, onError })
     t.teardown(async () => {

@@ -82,7 +82,7 @@ export async function setStage(
     rateLimitRetryMs: 20,
   })
   const projects = createProjects({ db, log, accounts, upstream })
-  const timelines = createTimelines({ log, projects, upstream })
+  const timelines = createTimelines({ db, log, projects, upstream })
   const { maxBytes = 10_000_000 } = options
   const limits = { ...BODY_LIMITS, ...options.limits }
   const parts = { db, log, accounts, projects, timelines, upstream }

@@ -1,12 +1,13 @@
 import { PassThrough, Readable } from 'node:stream'
 import t from 'tap'
+import { loadProjectState } from '../../../src/db/projects.ts'
 import { recordForwarded } from '../../../src/db/uploads.ts'
 import { clip, film, problemOf, request, setStage, sha256, tiny, until } from './stage.ts'
 
 const beach = { filename: 'beach day.mp4', mediaType: 'video/mp4', bytes: clip }
 
 t.test('a file is passed on byte for byte, and the project is up to date after it', async t => {
-  const { uploads, alice, project, heard, told, projects } = await setStage(t)
+  const { uploads, alice, project, heard, told, db } = await setStage(t)
   const [upload] = await uploads.receive(alice, project.id, request(beach))
   t.strictSame(upload, {
     id: upload!.id,
@@ -24,7 +25,7 @@ t.test('a file is passed on byte for byte, and the project is up to date after i
   t.strictSame(events[1], upload, 'the event shows what the answer shows')
   t.strictSame(await uploads.get(alice.userId, upload!.id), upload)
 
-  const row = await projects.own(alice.userId, project.id)
+  const row = (await loadProjectState(db, project.id))!
   t.match(row, { exportable: true, revision: 1, media: [{ kind: 'video', name: 'beach day.mp4' }] })
   t.match(row.summary, /beach day/, 'people know their files by name')
 })

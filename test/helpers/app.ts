@@ -1,0 +1,29 @@
+import type { Test } from 'tap'
+import type { SandboxOptions } from '../../sandbox/server.ts'
+import { createApp } from '../../src/app.ts'
+import { type Env, readEnv, toConfig } from '../../src/config.ts'
+import { startSandbox } from '../sandbox/helpers.ts'
+import { testDatabaseUrl } from './database.ts'
+import { FAST, TEST_KEYS } from './gateway.ts'
+
+/** The whole gateway in this process, with a database and a quick sandbox of its own. Closed with the test. */
+export async function testApp(
+  t: Test,
+  { env = {}, sandbox: options = {} }: { env?: Partial<Env>; sandbox?: SandboxOptions } = {},
+) {
+  const database = await testDatabaseUrl(t)
+  const sandbox = await startSandbox(t, options)
+  const quiet = { ...FAST, TOKEN_KEYS: TEST_KEYS, LOG_LEVEL: 'silent' }
+  const config = toConfig({ ...readEnv({}), ...quiet, ...env } as Env)
+  const app = await createApp(config, { database, upstream: sandbox.url })
+  const close = app.close
+  let closing: Promise<void> | undefined
+  // A test may close it first, to see what that looks like from outside.
+  app.close = () => {
+    closing ??= close()
+    return closing
+  }
+  t.teardown(() => app.close())
+  const url = await app.http.listen({ host: '127.0.0.1', port: 0 })
+  return { url, app, sandbox }
+}
