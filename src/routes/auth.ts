@@ -28,6 +28,9 @@ const SignedIn = named(
 
 const Ticket = named('Ticket', Type.Object({ ticket: Type.String(), expiresAt: Time }))
 
+/** RFC 5646 §4.4.1: a longest tag that means something. */
+export const MAX_LANGUAGE_LENGTH = 35
+
 const cookieOptions = { path: '/', secure: true, httpOnly: true, sameSite: 'lax' } as const
 
 /** Signing in and out, and tickets for WebSockets. */
@@ -81,5 +84,5 @@ export const authRoutes: FastifyPluginAsyncTypebox<{ users: Users; sessions: Ses
 /** The first language the client asks for; English when it asks for none. */
 export function languageOf(request: FastifyRequest): string {
   const first = request.headers['accept-language']?.split(',')[0]?.split(';')[0]?.trim() ?? ''
-  return /^[a-z]{2,3}(-[a-z0-9]{2,8})*$/i.test(first) ? first : 'en'
+  return first.length <= MAX_LANGUAGE_LENGTH && /^[a-z]{2,3}(-[a-z0-9]{2,8})*$/i.test(first) ? first : 'en'
 }

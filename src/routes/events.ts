@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import Type from 'typebox'
@@ -92,16 +93,6 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
     const place = readers.enter(userId)
     if (!place) throw new ProblemError('rate_limited', 'Too many open readers.', { retryAfterMs: 5_000 })
     const { raw } = reply
-    const sink: Sink = {
-      write: entries => raw.write(entries.map(entry => sseFrame(entry, log.epoch)).join('')),
-      drained: () => drained(),
-    }
-    /** A reader that takes nothing for half a minute is let go; its cursor brings it back. */
-    const drained = async () => {
-      if (!raw.writableNeedDrain) return
-      const unread = setTimeout(() => raw.destroy(), UNREAD_MS)
-      await once(raw, 'drain').finally(() => clearTimeout(unread))
-    }
     const following = await log.follow(projectId, after).catch(error => {
       place.leave()
       throw error
@@ -111,6 +102,11 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
       throw notACursor()
     }
     reply.hijack()
+    // A client that has gone meanwhile has closed already, and would never give its place back.
+    if (raw.destroyed) {
+      if (following.recovered) following.subscription.close()
+      return place.leave()
+    }
     raw.writeHead(200, {
       ...headersOf(reply),
       'content-type': 'text/event-stream',
@@ -122,14 +118,30 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
     const comments = setInterval(() => raw.writableNeedDrain || raw.write(': still here\n\n'), COMMENT_MS)
     const end = () => raw.end()
     closing.addEventListener('abort', end)
-    raw.on('close', () => {
+    const leave = () => {
       closing.removeEventListener('abort', end)
       clearInterval(comments)
       if (following.recovered) following.subscription.close()
       place.leave()
-    })
-    if (following.recovered && !closing.aborted) following.subscription.start(sink, () => raw.destroy())
+    }
+    // The client may have left while its position was looked up, and a close is told only once.
+    if (raw.destroyed) return leave()
+    raw.on('close', leave)
+    if (following.recovered && !closing.aborted)
+      following.subscription.start(createEventSink(raw, log.epoch), () => raw.destroy())
     else raw.end()
+  }
+}
+
+/** Writes entries to an event stream. A reader that takes nothing for half a minute is let go; its cursor brings it back. */
+function createEventSink(raw: ServerResponse, epoch: string): Sink {
+  return {
+    write: entries => raw.write(entries.map(entry => sseFrame(entry, epoch)).join('')),
+    async drained() {
+      if (!raw.writableNeedDrain || raw.destroyed) return
+      const unread = setTimeout(() => raw.destroy(), UNREAD_MS)
+      await Promise.race([once(raw, 'drain'), once(raw, 'close')]).finally(() => clearTimeout(unread))
+    },
   }
 }
 

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { notFound, ProblemError } from '../problems.ts'
 import type { Accounts } from '../services/accounts/accounts.ts'
 import type { Credits } from '../services/credits.ts'
 import type { EventLog } from '../services/events/log.ts'
@@ -51,6 +52,10 @@ export async function addRoutes(
   options: { allowedOrigins: string[]; closing: AbortSignal; isReady(): Promise<boolean> },
 ) {
   for (const schema of namedSchemas) app.addSchema(schema)
+  app.setSchemaErrorFormatter((errors, part) =>
+    // A path holds nothing but ids, and what is no id at all is as absent as one that is nobody's.
+    part === 'params' ? notFound() : invalidRequest(errors[0], part),
+  )
   app.addHook('onRoute', route => {
     if (route.schema && !route.schema.hide)
       route.schema.response = {
@@ -76,4 +81,11 @@ export async function addRoutes(
   await app.register(uploadRoutes, services)
   await app.register(renderRoutes, services)
   await app.register(creditRoutes, services)
+}
+
+function invalidRequest(error: { instancePath: string; message?: string } | undefined, part: string) {
+  return new ProblemError(
+    'invalid_request',
+    `${part}${error?.instancePath ?? ''} ${error?.message ?? ''}`.trim(),
+  )
 }

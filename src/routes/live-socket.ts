@@ -3,7 +3,8 @@ import Type from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { WebSocket } from 'ws'
 import { asProblem, type Problem, ProblemError } from '../problems.ts'
-import type { EventLog, Following } from '../services/events/log.ts'
+import type { Subscription } from '../services/events/hub.ts'
+import type { EventLog } from '../services/events/log.ts'
 import type { Projects } from '../services/projects.ts'
 import type { ClientSession, Sessions } from '../services/users/sessions.ts'
 import { credentialOf } from './authenticate.ts'
@@ -61,7 +62,7 @@ export function serveLive(
   { log, projects, sessions, readers, onClosed }: SocketOptions,
 ): LiveSocket {
   const logger: FastifyBaseLogger = request.log
-  const subscriptions = new Map<string, Promise<Following | 'not a cursor'>>()
+  const subscriptions = new Map<string, Subscription>()
   const live: LiveSocket = { session: null, close }
   let place: { leave(): void } | null = null
   let frames = 0
@@ -133,10 +134,15 @@ export function serveLive(
       if (!subscriptions.has(projectId) && subscriptions.size >= MAX_SUBSCRIPTIONS)
         throw new ProblemError('rate_limited', `At most ${MAX_SUBSCRIPTIONS} subscriptions a socket.`)
       await projects.own(userId, projectId)
+      // Nobody would unsubscribe for a client that left meanwhile.
+      if (socket.readyState !== socket.OPEN) return
       unsubscribe(projectId)
       const following = log.follow(projectId, after)
       subscriptions.set(projectId, following)
-      const result = await following
+      const result = await following.catch(error => {
+        subscriptions.delete(projectId)
+        throw error
+      })
       if (result === 'not a cursor') {
         subscriptions.delete(projectId)
         throw new ProblemError('invalid_request', '`after` is not a cursor.')
@@ -150,12 +156,8 @@ export function serveLive(
   }
 
   function unsubscribe(projectId: string) {
-    const following = subscriptions.get(projectId)
+    subscriptions.get(projectId)?.close()
     subscriptions.delete(projectId)
-    following?.then(
-      result => result !== 'not a cursor' && result.recovered && result.subscription.close(),
-      () => {},
-    )
   }
 
   function send(frame: object) {

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
 import type { Projects } from '../services/projects.ts'
-import { languageOf } from './auth.ts'
+import { languageOf, MAX_LANGUAGE_LENGTH } from './auth.ts'
 import { Id, IdPaging, IdParams, listOf, named, strict, Time } from './schemas.ts'
 
 export const Project = named(
@@ -22,7 +22,10 @@ export const Project = named(
 const ClaimLink = named('ClaimLink', Type.Object({ url: Type.String(), expiresAt: Time }))
 
 const Name = Type.String({ minLength: 1, maxLength: 200 })
-const Language = Type.String({ pattern: '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$', maxLength: 35 })
+const Language = Type.String({
+  pattern: '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$',
+  maxLength: MAX_LANGUAGE_LENGTH,
+})
 const signedIn = { policy: 'signed-in' } as const
 const tags = ['Projects']
 

@@ -2,6 +2,9 @@ import type { Test } from 'tap'
 import type { SandboxOptions } from '../../sandbox/server.ts'
 import { createApp } from '../../src/app.ts'
 import { type Env, readEnv, toConfig } from '../../src/config.ts'
+import { openDatabase } from '../../src/db/client.ts'
+import { custom } from '../../src/services/events/event.ts'
+import { createEventLog } from '../../src/services/events/log.ts'
 import { startSandbox } from '../sandbox/helpers.ts'
 import { testDatabaseUrl } from './database.ts'
 import { FAST, TEST_KEYS } from './gateway.ts'
@@ -25,5 +28,22 @@ export async function testApp(
   }
   t.teardown(() => app.close())
   const url = await app.http.listen({ host: '127.0.0.1', port: 0 })
-  return { url, app, sandbox }
+  return { url, app, sandbox, database }
+}
+
+/** Writes entries as another instance would, with texts of `bytes` letters; resolves once they are committed. */
+export async function logWriter(t: Test, url: string) {
+  const database = openDatabase(url, () => {})
+  const log = await createEventLog({ database, url, onError: () => {} })
+  t.teardown(async () => {
+    await log.close()
+    await database.close()
+  })
+  return (projectId: string, count: number, bytes = 1) =>
+    log.transaction((_, append) =>
+      append(
+        projectId,
+        Array.from({ length: count }, (_, n) => custom('project.updated', { n, text: 'x'.repeat(bytes) })),
+      ),
+    )
 }

@@ -32,7 +32,11 @@ t.test('create, read, rename, delete', async t => {
   const { items, cursor: end } = (await ask(token, 'GET', `/v1/projects/${id}/events?after=${cursor}`)).json
   t.equal(items.length, 1, 'the cursor of a snapshot is where its events continue')
   const now = (await ask(token, 'GET', `/v1/projects/${id}`)).json
-  t.same({ ...items[0].chunk.value, cursor: end }, now, 'an entry tells of the project as its GET shows it')
+  t.match(
+    { ...now, lastActivityAt: String },
+    { ...items[0].chunk.value, cursor: end },
+    'an entry tells of the project as its GET shows it',
+  )
 
   t.equal((await ask(token, 'DELETE', `/v1/projects/${id}`)).status, 204)
   for (const [method, path, body] of routesOf(id))
@@ -141,7 +145,7 @@ t.test('a body that is not exactly what is asked for', async t => {
     { name: 'a', color: 'red' },
     { name: '' },
     { name: 'a'.repeat(201) },
-    { name: 7 },
+    { name: {} },
     { name: null },
     { language: 'x' },
     [],

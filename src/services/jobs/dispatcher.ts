@@ -26,7 +26,8 @@ export function createDispatcher<T extends object>(options: {
   onError(error: unknown): void
 }): Dispatcher {
   const { boss, queue, capacity, handle, onError } = options
-  const working = new Map<string, { job: Job<T>; done: Promise<void> }>()
+  // Not by the job's id: an attempt that lost its job may still be ending when this instance has the next one.
+  const working = new Map<Job<T>, Promise<void>>()
   const stopping = new AbortController()
   const handOver = new AbortController()
   let woken = Promise.withResolvers<void>()
@@ -38,7 +39,7 @@ export function createDispatcher<T extends object>(options: {
       woken = Promise.withResolvers<void>()
       const free = capacity - working.size
       const jobs = free > 0 ? await boss.fetch<T>(queue, { batchSize: free }).catch(failed) : []
-      for (const job of jobs) working.set(job.id, { job, done: work(job) })
+      for (const job of jobs) working.set(job, work(job))
       if (jobs.length === 0) await Promise.race([woken.promise, sleep(POLL_MS, undefined, { ref: false })])
     }
   }
@@ -51,17 +52,13 @@ export function createDispatcher<T extends object>(options: {
       // Back into the queue: the next attempt reads from the rows how far this one came.
       await boss.fail(queue, job, { message: String((error as Error)?.message ?? error) }).catch(onError)
     } finally {
-      working.delete(job.id)
+      working.delete(job)
       wake()
     }
   }
 
   async function touch() {
-    if (working.size > 0)
-      await boss.touch(
-        queue,
-        [...working.values()].map(({ job }) => job),
-      )
+    if (working.size > 0) await boss.touch(queue, [...working.keys()])
   }
 
   function failed(error: unknown): Job<T>[] {
@@ -79,7 +76,7 @@ export function createDispatcher<T extends object>(options: {
       stopping.abort()
       wake()
       await loop
-      const ended = () => Promise.all([...working.values()].map(({ done }) => done))
+      const ended = () => Promise.all(working.values())
       const grace = new AbortController()
       await Promise.race([ended(), sleep(graceMs, undefined, { signal: grace.signal }).catch(() => {})])
       grace.abort()

@@ -135,7 +135,8 @@ export function createRuns(
         await advance(job.data, job.retryCount + 1, { stop: stop.signal, handOver })
         await jobs.completeRun(job)
       } finally {
-        working.delete(runId)
+        // A later attempt of the same run may have come to this instance.
+        if (working.get(runId) === stop) working.delete(runId)
         onEnded(projectId)
       }
     },

@@ -182,28 +182,41 @@ t.test('a stop that takes too long hands over to another instance', async t => {
   t.same(errors, [], 'nothing went wrong')
 })
 
-t.test('an attempt that lost its job cannot end it', async t => {
-  const { work, createInstance, enqueue, states, db } = await setStage(t)
-  const other = await createInstance()
+t.test('an attempt that lost its job cannot end it, nor does its end hide the next one', async t => {
+  const { work, completeRun, enqueue, states, db, errors } = await setStage(t)
+  const attempts: { job: Job<RunJob>; end: () => void }[] = []
   await enqueue('a')
-  const [first, hang] = [Promise.withResolvers<Job<RunJob>>(), Promise.withResolvers<void>()]
-  await work(async job => {
-    first.resolve(job)
-    await hang.promise
+  const dispatcher = await work(async job => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    attempts.push({ job, end: resolve })
+    await promise
   })
-  const late = await first.promise
-  // As the monitor does with a worker that was not heard of.
+  const started = (count: number) =>
+    until(async () => {
+      dispatcher.wake()
+      return attempts.length === count
+    })
+  await started(1)
+  // As the monitor does with a worker that was not heard of; the same instance finds the job again.
   await db.execute(sql`update jobs.job set state = 'retry', start_after = now() where name = 'runs'`)
-  const second = Promise.withResolvers<Job<RunJob>>()
-  const end = Promise.withResolvers<void>()
-  await other.work(async job => {
-    second.resolve(job)
-    await end.promise
-  })
-  t.ok((await second.promise).retryCount > late.retryCount)
-  hang.resolve()
-  await other.completeRun(late)
+  await started(2)
+  const [first, second] = attempts
+  t.same(
+    attempts.map(({ job }) => job.retryCount),
+    [0, 1],
+  )
+  first!.end()
+  await completeRun(first!.job)
   t.same(await states(), ['active'], 'it is the second one’s')
-  end.resolve()
-  await until(async () => (await states())[0] === 'completed')
+
+  let stopped = false
+  const stopping = dispatcher.stop(20_000).then(() => {
+    stopped = true
+  })
+  await new Promise(resolve => setTimeout(resolve, 100))
+  t.notOk(stopped, 'a stop waits for it')
+  second!.end()
+  await stopping
+  t.same(await states(), ['completed'])
+  t.same(errors, [])
 })

@@ -1,0 +1,134 @@
+import t, { type Test } from 'tap'
+import { logWriter, testApp } from '../helpers/app.ts'
+import { type Client, signIn } from '../helpers/client.ts'
+import { isType, openLive } from '../helpers/frames.ts'
+import { until } from '../helpers/gateway.ts'
+
+const { url, database, app } = await testApp(t)
+const write = await logWriter(t, database)
+const client = await signIn(url)
+
+async function ready(t: Test, who: Client = client) {
+  const live = openLive(t, url, { headers: { authorization: `Bearer ${who.token}` } })
+  await live.next(isType('ready'))
+  return live
+}
+
+t.test('bad frames', async t => {
+  const ping = Buffer.from('{"type":"ping"}')
+  const bad: [frame: string | Buffer | object, code: number][] = [
+    ['{"type":', 4501],
+    ['', 4501],
+    ['null', 4501],
+    ['[]', 4501],
+    [{ type: 'shout' }, 4501],
+    [{ type: 'ping', extra: 1 }, 4501],
+    [{ type: 'subscribe' }, 4501],
+    [{ type: 'subscribe', projectId: 7 }, 4501],
+    [{ type: 'subscribe', projectId: 'x'.repeat(257) }, 4501],
+    ['{"type":"ping","__proto__":{}}', 4501],
+    [ping, 4501],
+    ['x'.repeat(64 * 1024), 4501],
+    ['x'.repeat(64 * 1024 + 1), 1009],
+  ]
+  await Promise.all(
+    bad.map(async ([frame, code]) => {
+      const live = await ready(t, await signIn(url))
+      await live.send(frame)
+      t.equal(await live.closed, code, JSON.stringify(frame).slice(0, 60))
+    }),
+  )
+})
+
+t.test('more than 20 frames in a second', async t => {
+  const live = await ready(t)
+  await live.send(...Array.from({ length: 60 }, () => ({ type: 'ping' })))
+  t.equal(await live.closed, 4013)
+  t.ok(live.frames.filter(isType('pong')).length <= 20)
+  const patient = await ready(t)
+  for (let round = 1; round <= 2; round++) {
+    await patient.send(...Array.from({ length: 10 }, () => ({ type: 'ping' })))
+    await until(async () => patient.frames.filter(isType('pong')).length === 10 * round)
+  }
+  t.equal(patient.socket.readyState, patient.socket.OPEN, '20 are not too many')
+})
+
+t.test('50 subscriptions, not 51', async t => {
+  const ids = await Promise.all(Array.from({ length: 51 }, () => client.project()))
+  const live = await ready(t)
+  const last = ids[50]!
+  for (let i = 0; i < 51; i += 17) {
+    await live.send(...ids.slice(i, i + 17).map(projectId => ({ type: 'subscribe', projectId })))
+    await live.next(frame => frame.projectId === ids[i + 16])
+    // 20 frames a second.
+    if (i < 34) await new Promise(resolve => setTimeout(resolve, 1_010))
+  }
+  t.equal(live.frames.filter(isType('subscribed')).length, 50)
+  t.match(await live.next(isType('error', last)), { problem: { code: 'rate_limited', status: 429 } })
+  await write(last, 1)
+  await write(ids[0]!, 1)
+  await live.next(frame => frame.seq && frame.projectId === ids[0])
+  t.equal(live.entries().length, 1, 'the others go on')
+})
+
+t.test('20 readers of one user, streams counted', async t => {
+  const client = await signIn(url)
+  const id = await client.project()
+  const stop = new AbortController()
+  const stream = (signal = stop.signal) =>
+    fetch(`${url}/v1/projects/${id}/events`, {
+      headers: { authorization: `Bearer ${client.token}`, accept: 'text/event-stream' },
+      signal,
+    })
+  t.teardown(() => stop.abort())
+  const first = new AbortController()
+  t.equal((await stream(first.signal)).status, 200)
+  for (let i = 1; i < 10; i++) t.equal((await stream()).status, 200)
+  const sockets = await Promise.all(Array.from({ length: 10 }, () => ready(t, client)))
+
+  const one = openLive(t, url, { headers: { authorization: `Bearer ${client.token}` } })
+  t.equal(await one.closed, 4504)
+  const refused = await stream()
+  t.match(refused.headers.get('content-type'), /^application\/problem\+json/)
+  t.match(refused, { status: 429 })
+  t.ok(Number(refused.headers.get('retry-after')) > 0)
+  t.ok(await ready(t, await signIn(url)), 'nobody else is in the way')
+
+  sockets[0]!.socket.close()
+  first.abort()
+  const place = () => until(() => stream().then(({ status }) => status === 200))
+  await Promise.all([place(), place()])
+  t.equal((await stream()).status, 429, 'who left gave back one place each')
+})
+
+t.test('one that does not read holds up nobody, and misses nothing', async t => {
+  const projectId = await client.project()
+  const [slow, quick] = await Promise.all([ready(t), ready(t)])
+  for (const live of [slow, quick]) {
+    await live.send({ type: 'subscribe', projectId })
+    await live.next(isType('subscribed'))
+  }
+  slow.socket.pause()
+  for (let i = 0; i < 15; i++) await write(projectId, 20, 10_000)
+  await quick.next(entry => entry.seq === 300)
+  t.ok(slow.entries().length < 300, 'it has not read')
+  slow.socket.resume()
+  await slow.next(entry => entry.seq === 300)
+  t.same(
+    slow.entries().map(({ seq }) => seq),
+    Array.from({ length: 300 }, (_, i) => i + 1),
+  )
+  t.same(slow.entries(), quick.entries())
+})
+
+t.test('closing tells everyone to come back', async t => {
+  const live = await ready(t)
+  const unknown = openLive(t, url)
+  await unknown.opened
+  const stuck = await ready(t)
+  stuck.socket.pause()
+  const since = Date.now()
+  await app.close()
+  t.ok(Date.now() - since < 5_000, 'one that does not answer is not waited for')
+  t.same(await Promise.all([live.closed, unknown.closed]), [1012, 1012])
+})
