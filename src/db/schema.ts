@@ -21,6 +21,15 @@ const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' })
 const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3 })
 const id = (name = 'id') => uuid(name)
 
+const owner = () =>
+  id('user_id')
+    .notNull()
+    .references(() => users.id, { onDelete: 'cascade' })
+const projectId = () =>
+  id('project_id')
+    .notNull()
+    .references(() => projects.id, { onDelete: 'cascade' })
+
 export const users = pgTable('users', {
   id: id().primaryKey(),
   kind: text({ enum: ['guest', 'account'] }).notNull(),
@@ -33,9 +42,7 @@ export const clientSessions = pgTable(
   'client_sessions',
   {
     id: id().primaryKey(),
-    userId: id('user_id')
-      .notNull()
-      .references(() => users.id, { onDelete: 'cascade' }),
+    userId: owner(),
     tokenHash: bytea('token_hash').notNull(),
     delivery: text({ enum: ['bearer', 'cookie'] }).notNull(),
     createdAt: at('created_at').notNull().defaultNow(),
@@ -82,9 +89,7 @@ export const projects = pgTable(
   'projects',
   {
     id: id().primaryKey(),
-    userId: id('user_id')
-      .notNull()
-      .references(() => users.id, { onDelete: 'cascade' }),
+    userId: owner(),
     name: text().notNull(),
     language: text().notNull(),
     sessionId: text('session_id'),
@@ -110,9 +115,7 @@ export const runs = pgTable(
   'runs',
   {
     id: id().primaryKey(),
-    projectId: id('project_id')
-      .notNull()
-      .references(() => projects.id, { onDelete: 'cascade' }),
+    projectId: projectId(),
     userId: id('user_id').notNull(),
     platform: text().notNull(),
     /** The client's Idempotency-Key: the same request, made again after a crash, finds this row. */
@@ -156,9 +159,7 @@ export const runs = pgTable(
 export const events = pgTable(
   'events',
   {
-    projectId: id('project_id')
-      .notNull()
-      .references(() => projects.id, { onDelete: 'cascade' }),
+    projectId: projectId(),
     seq: bigint({ mode: 'number' }).notNull(),
     runId: id('run_id'),
     at: at('at').notNull(),
@@ -191,9 +192,7 @@ export const uploads = pgTable(
   'uploads',
   {
     id: id().primaryKey(),
-    projectId: id('project_id')
-      .notNull()
-      .references(() => projects.id, { onDelete: 'cascade' }),
+    projectId: projectId(),
     userId: id('user_id').notNull(),
     state: text({ enum: ['receiving', 'forwarding', 'ready', 'failed'] }).notNull(),
     filename: text().notNull(),
@@ -216,9 +215,7 @@ export const renders = pgTable(
   'renders',
   {
     id: id().primaryKey(),
-    projectId: id('project_id')
-      .notNull()
-      .references(() => projects.id, { onDelete: 'cascade' }),
+    projectId: projectId(),
     userId: id('user_id').notNull(),
     platform: text().notNull(),
     requestKey: text('request_key'),
@@ -278,9 +275,7 @@ export const renderAttempts = pgTable(
 export const idempotencyKeys = pgTable(
   'idempotency_keys',
   {
-    userId: id('user_id')
-      .notNull()
-      .references(() => users.id, { onDelete: 'cascade' }),
+    userId: owner(),
     route: text().notNull(),
     key: text().notNull(),
     bodyHash: bytea('body_hash').notNull(),

@@ -8,10 +8,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '../../src/db/embedded.ts'
 
 const [rounds = 10, seed = Date.now() % 1_000_000] = process.argv.slice(2).map(Number)
 const ROOT = new URL('../../', import.meta.url).pathname
@@ -87,14 +87,6 @@ async function ready(port: number) {
       () => false,
     )
   while (!(await answer())) await sleep(50)
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  return port
 }
 
 /** A small generator with a seed, so that a round that failed can be played again. */
