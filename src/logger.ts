@@ -18,7 +18,16 @@ export function scrub(line: string): string {
 
 /** pino on standard output. The last net is in the stream: field names and error texts cannot get around it. */
 export function createLogger(level: string) {
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, { write })
+  const serializers = { err: describeError }
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, serializers }, { write })
+}
+
+/** A failed statement names its values, and those are what users wrote. */
+export function describeError(error: Error) {
+  const { query, params, ...described } = pino.stdSerializers.err(error) as Record<string, unknown>
+  for (const field of ['message', 'stack'])
+    described[field] = String(described[field]).replace(/\nparams: [\s\S]*?(?=\n {4}at |$)/, '')
+  return described
 }
 
 let pending = ''

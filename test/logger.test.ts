@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { DrizzleQueryError } from 'drizzle-orm/errors'
 import t from 'tap'
-import { scrub } from '../src/logger.ts'
+import { describeError, scrub } from '../src/logger.ts'
 
 const secret = () => randomBytes(32).toString('base64url')
 
@@ -72,4 +73,19 @@ t.test('what the logger writes has been through it', async t => {
   t.equal(lines.length, 4)
   t.notMatch(stdout, token.slice(8))
   for (const line of lines) t.match(JSON.parse(line), { time: /^\d{4}-\d\d-\d\dT/, msg: String })
+})
+
+t.test('a failed statement is logged without the values, which are what users wrote', async t => {
+  const cause = new Error('connection lost')
+  const failed = new DrizzleQueryError(
+    'insert into runs (text) values ($1)',
+    ['a secret\nof two lines'],
+    cause,
+  )
+  for (const error of [failed, new Error('The run could not be stored', { cause: failed })]) {
+    const described = JSON.stringify(describeError(error))
+    t.notMatch(described, /secret|two lines/)
+    t.match(described, /insert into runs/)
+    t.match(described, /connection lost/)
+  }
 })

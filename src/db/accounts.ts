@@ -15,12 +15,12 @@ export async function ensureAccount(db: Db, userId: string, clientId: string): P
   return (await findAccount(db, userId))!
 }
 
-/** True for the one caller that may ask for the token after `generation`; the claim ends by itself after 20 s. */
+/** True for the one caller that may ask for the token after `generation`; the claim ends by itself after 40 s. */
 export async function claimMint(db: Db, userId: string, generation: number): Promise<boolean> {
   const rows = await db
     .update(upstreamAccounts)
     .set({
-      mintingUntil: sql`now() + interval '20 seconds'`,
+      mintingUntil: sql`now() + interval '40 seconds'`,
       mints: sql`${upstreamAccounts.mints} + 1`,
       updatedAt: sql`now()`,
     })

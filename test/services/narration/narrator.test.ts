@@ -180,7 +180,7 @@ t.test('whatever comes, each message begins and ends', async t => {
           )
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 100 },
     ),
   )
 })
