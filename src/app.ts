@@ -127,7 +127,10 @@ export async function createApp(config: Config, urls: { database: string; upstre
     http,
     async close() {
       closing.abort()
+      // A connection that sends nothing, or an upload that does not end, must not hold the process.
+      const cut = setTimeout(() => http.server.closeAllConnections(), RUN_GRACE_MS)
       await Promise.all([http.close(), dispatcher.stop(RUN_GRACE_MS), renders.stop()])
+      clearTimeout(cut)
       runs.close()
       await jobs.stop()
       await log.close()

@@ -75,7 +75,11 @@ export async function listProjects(
 }
 
 export async function renameProject(db: Db, id: string, name: string): Promise<ProjectRow> {
-  const [row] = await db.update(projects).set({ name }).where(eq(projects.id, id)).returning(fields)
+  const [row] = await db
+    .update(projects)
+    .set({ name, lastActivityAt: sql`now()` })
+    .where(eq(projects.id, id))
+    .returning(fields)
   return row!
 }
 

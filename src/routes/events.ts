@@ -102,11 +102,6 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
       throw notACursor()
     }
     reply.hijack()
-    // A client that has gone meanwhile has closed already, and would never give its place back.
-    if (raw.destroyed) {
-      if (following.recovered) following.subscription.close()
-      return place.leave()
-    }
     raw.writeHead(200, {
       ...headersOf(reply),
       'content-type': 'text/event-stream',

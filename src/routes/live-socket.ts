@@ -2,15 +2,14 @@ import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { WebSocket } from 'ws'
-import { asProblem, type Problem, ProblemError } from '../problems.ts'
-import type { Subscription } from '../services/events/hub.ts'
-import type { EventLog } from '../services/events/log.ts'
+import { asProblem, notFound, type Problem, ProblemError } from '../problems.ts'
+import type { EventLog, Following } from '../services/events/log.ts'
 import type { Projects } from '../services/projects.ts'
 import type { ClientSession, Sessions } from '../services/users/sessions.ts'
 import { credentialOf } from './authenticate.ts'
 import { createLiveSink } from './live-sink.ts'
 import type { Readers } from './readers.ts'
-import { strict } from './schemas.ts'
+import { isId, strict } from './schemas.ts'
 
 const HELLO_MS = 10_000
 const PING_MS = 25_000
@@ -62,7 +61,7 @@ export function serveLive(
   { log, projects, sessions, readers, onClosed }: SocketOptions,
 ): LiveSocket {
   const logger: FastifyBaseLogger = request.log
-  const subscriptions = new Map<string, Subscription>()
+  const subscriptions = new Map<string, Promise<Following | 'not a cursor'>>()
   const live: LiveSocket = { session: null, close }
   let place: { leave(): void } | null = null
   let frames = 0
@@ -133,6 +132,7 @@ export function serveLive(
     try {
       if (!subscriptions.has(projectId) && subscriptions.size >= MAX_SUBSCRIPTIONS)
         throw new ProblemError('rate_limited', `At most ${MAX_SUBSCRIPTIONS} subscriptions a socket.`)
+      if (!isId(projectId)) throw notFound()
       await projects.own(userId, projectId)
       // Nobody would unsubscribe for a client that left meanwhile.
       if (socket.readyState !== socket.OPEN) return
@@ -156,8 +156,12 @@ export function serveLive(
   }
 
   function unsubscribe(projectId: string) {
-    subscriptions.get(projectId)?.close()
+    const following = subscriptions.get(projectId)
     subscriptions.delete(projectId)
+    following?.then(
+      result => result !== 'not a cursor' && result.recovered && result.subscription.close(),
+      () => {},
+    )
   }
 
   function send(frame: object) {

@@ -42,11 +42,13 @@ export const liveRoutes: FastifyPluginAsyncTypebox<Options> = async (app, option
   app.addHook('onClose', async () => clearInterval(signedInCheck))
 
   async function closeSignedOut() {
-    const ids = [...sockets].flatMap(({ session }) => (session ? [session.sessionId] : []))
-    if (ids.length === 0) return
-    const living = await sessions.living([...new Set(ids)])
-    for (const live of sockets)
-      if (live.session && !living.has(live.session.sessionId)) live.close('signedOut')
+    const signedIn = [...sockets].flatMap(live =>
+      live.session ? [{ live, id: live.session.sessionId }] : [],
+    )
+    if (signedIn.length === 0) return
+    // Only those that were asked about: who signs in meanwhile is not among the answers.
+    const living = await sessions.living([...new Set(signedIn.map(({ id }) => id))])
+    for (const { live, id } of signedIn) if (!living.has(id)) live.close('signedOut')
   }
 
   // A page of another site can open a socket with the user's cookie, but not from an allowed origin.

@@ -33,9 +33,12 @@ export const Id = Type.String({ description: 'Opaque id', minLength: 1, maxLengt
 export const Time = Type.String({ format: 'date-time' })
 export const oneOfWords = <T extends string>(...words: T[]) => Type.Unsafe<T>({ type: 'string', enum: words })
 
+const ID = '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+export const isId = (text: string) => new RegExp(ID).test(text)
+
 /** A path's id. What is no id at all is as absent as one that is nobody's. */
 export const PathId = Type.String({
-  pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$',
+  pattern: ID,
   description: 'Opaque id',
 })
 export const IdParams = Type.Object({ id: PathId }, strict)

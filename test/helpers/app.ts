@@ -26,7 +26,12 @@ export async function testApp(
     closing ??= close()
     return closing
   }
-  t.teardown(() => app.close())
+  t.teardown(() => {
+    const closed = app.close()
+    // A connection that fetch opened and never used would hold the server for a minute.
+    app.http.server.closeAllConnections()
+    return closed
+  })
   const url = await app.http.listen({ host: '127.0.0.1', port: 0 })
   return { url, app, sandbox, database }
 }

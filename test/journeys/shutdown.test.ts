@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import t from 'tap'
 import { follow, runEnded, signIn } from '../helpers/client.ts'
 import { testDatabaseUrl } from '../helpers/database.ts'

@@ -4,12 +4,12 @@ import { type Client, signIn } from '../helpers/client.ts'
 import { isType, openLive } from '../helpers/frames.ts'
 import { until } from '../helpers/gateway.ts'
 
-const { url, database, app } = await testApp(t)
+const { url, database } = await testApp(t)
 const write = await logWriter(t, database)
 const client = await signIn(url)
 
 async function ready(t: Test, who: Client = client) {
-  const live = openLive(t, url, { headers: { authorization: `Bearer ${who.token}` } })
+  const live = openLive(t, who.url, { headers: { authorization: `Bearer ${who.token}` } })
   await live.next(isType('ready'))
   return live
 }
@@ -122,10 +122,12 @@ t.test('one that does not read holds up nobody, and misses nothing', async t => 
 })
 
 t.test('closing tells everyone to come back', async t => {
-  const live = await ready(t)
+  const { url, app } = await testApp(t)
+  const client = await signIn(url)
+  const live = await ready(t, client)
   const unknown = openLive(t, url)
   await unknown.opened
-  const stuck = await ready(t)
+  const stuck = await ready(t, client)
   stuck.socket.pause()
   const since = Date.now()
   await app.close()

@@ -8,22 +8,15 @@ import {
 } from '../../db/projects.ts'
 import { activeRunId } from '../../db/runs.ts'
 import type { Caller } from '../accounts/accounts.ts'
-import { type Chunk, custom } from '../events/event.ts'
+import { custom } from '../events/event.ts'
 import type { Append, EventLog } from '../events/log.ts'
 import { type Projects, toProject } from '../projects.ts'
-import type { Media, ProjectState, UpstreamClient } from '../upstream/client.ts'
+import type { ProjectState, UpstreamClient } from '../upstream/client.ts'
 import type { Outcome } from '../upstream/failures.ts'
 import { languageOf } from '../words.ts'
-import { diffState } from './diff.ts'
+import { type ClientState, clientState, stateDelta } from './client-state.ts'
 import { decodeDraft, type Timeline } from './draft.ts'
 import { summarise } from './summary.ts'
-
-/** What a client's copy of a project holds: `STATE_SNAPSHOT` sends it, `STATE_DELTA` patches it. */
-export interface ClientState {
-  revision: number
-  timeline: Timeline
-  media: Media[]
-}
 
 /** The timeline as `GET …/timeline` shows it. */
 export type TimelineView = Timeline & { summary: string; revision: number; fetchedAt: string }
@@ -106,20 +99,6 @@ async function observe(
   if (run) await append(projectId, [stateDelta(before, after)], run)
   await append(projectId, [custom('project.updated', toProject(project))])
   return { project, before, after, changed: true }
-}
-
-/** A patch that fails on a copy that has drifted, because it tests the revision first. */
-const stateDelta = (before: ClientState, after: ClientState): Chunk => ({
-  type: 'STATE_DELTA',
-  delta: [{ op: 'test', path: '/revision', value: before.revision }, ...diffState(before, after)],
-})
-
-export function clientState(project: ProjectStateRow): ClientState {
-  return {
-    revision: project.revision,
-    timeline: (project.timeline as Timeline | null) ?? decodeDraft(null),
-    media: project.media as Media[],
-  }
 }
 
 function toView(project: ProjectStateRow): TimelineView {

@@ -1,7 +1,7 @@
 import { applyPatch } from 'rfc6902'
 import t, { type Test } from 'tap'
 import { loadProjectState } from '../../../src/db/projects.ts'
-import { type ClientState, clientState } from '../../../src/services/timeline/timeline.ts'
+import { type ClientState, clientState } from '../../../src/services/timeline/client-state.ts'
 import type { ProjectState } from '../../../src/services/upstream/client.ts'
 import { problemOf, setStage } from '../accounts/stage.ts'
 
