@@ -16,6 +16,10 @@ t.test('SIGTERM: sockets are told to come back, a run that can end does, exit 0'
   const stream = await fetch(`${gateway.url}/v1/projects/${project}/events`, {
     headers: { authorization: `Bearer ${alice.token}`, accept: 'text/event-stream' },
   })
+  const silent = connect(Number(new URL(gateway.url).port), '127.0.0.1')
+  t.teardown(() => silent.destroy())
+  silent.on('error', () => {})
+  await once(silent, 'connect')
   const { run } = await alice.post(`/v1/projects/${project}/messages`, {
     text: 'Add a title that says "Bye"',
   })

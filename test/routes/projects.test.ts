@@ -32,11 +32,7 @@ t.test('create, read, rename, delete', async t => {
   const { items, cursor: end } = (await ask(token, 'GET', `/v1/projects/${id}/events?after=${cursor}`)).json
   t.equal(items.length, 1, 'the cursor of a snapshot is where its events continue')
   const now = (await ask(token, 'GET', `/v1/projects/${id}`)).json
-  t.match(
-    now,
-    { ...items[0].chunk.value, cursor: end },
-    'an entry tells of the project as its GET shows it',
-  )
+  t.match(now, { ...items[0].chunk.value, cursor: end }, 'an entry tells of the project as its GET shows it')
 
   t.equal((await ask(token, 'DELETE', `/v1/projects/${id}`)).status, 204)
   for (const [method, path, body] of routesOf(id))
