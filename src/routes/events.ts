@@ -8,6 +8,7 @@ import { entryFrame, sseFrame } from '../services/events/frames.ts'
 import type { EventLog } from '../services/events/log.ts'
 import type { Sink } from '../services/events/subscriber.ts'
 import type { Projects } from '../services/projects.ts'
+import type { ClientSession } from '../services/users/sessions.ts'
 import type { Readers } from './readers.ts'
 import { Id, IdParams, named, Paging, strict, Time } from './schemas.ts'
 
@@ -71,9 +72,10 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
       const { params, query, session } = request
       await projects.own(session.user.id, params.id)
       const wantsStream = /\btext\/event-stream\b/.test(request.headers.accept ?? '')
-      if (wantsStream) {
-        const after = headerOf(request.headers['last-event-id']) ?? query.after
-        return stream(reply, session.user.id, params.id, after)
+      // The answer to a HEAD has no body, so a stream would be one that never ends.
+      if (wantsStream && request.method === 'GET') {
+        const after = headerOf(request.headers['last-event-id']) || query.after
+        return stream(reply, session, params.id, after)
       }
       const page = await log.page(params.id, query.after, query.limit ?? 50)
       if (page === 'not a cursor') throw notACursor()
@@ -89,10 +91,15 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
     },
   })
 
-  async function stream(reply: FastifyReply, userId: string, projectId: string, after: string | undefined) {
-    const place = readers.enter(userId)
-    if (!place) throw new ProblemError('rate_limited', 'Too many open readers.', { retryAfterMs: 5_000 })
+  async function stream(
+    reply: FastifyReply,
+    session: ClientSession,
+    projectId: string,
+    after: string | undefined,
+  ) {
     const { raw } = reply
+    const place = readers.enter(session, () => raw.destroy())
+    if (!place) throw new ProblemError('rate_limited', 'Too many open readers.', { retryAfterMs: 5_000 })
     const following = await log.follow(projectId, after).catch(error => {
       place.leave()
       throw error

@@ -89,19 +89,21 @@ export function serveLive(
     place?.leave()
   })
   socket.on('message', (data, isBinary) => {
+    // Frames go on coming until the client has answered the close.
+    if (socket.readyState !== socket.OPEN) return
     if (++frames > MAX_FRAMES_PER_SECOND) return close('frames')
     // In order: a subscribe that follows its hello at once must find the session.
     inbox = inbox
       .then(() => receive(isBinary ? null : parse(String(data))))
       .catch(error => sendProblem(asProblem(error)))
   })
-  inbox = begin().catch(error => sendProblem(asProblem(error)))
+  inbox = begin()
 
   async function begin() {
     const { token } = credentialOf(request)
     const { ticket } = request.query
-    if (ticket) welcome(await sessions.redeem(ticket))
-    else if (token) welcome(await sessions.find(token))
+    if (ticket) await welcome(sessions.redeem(ticket))
+    else if (token) await welcome(sessions.find(token))
   }
 
   async function receive(frame: ReturnType<typeof parse>) {
@@ -109,19 +111,22 @@ export function serveLive(
     if (!frame) return close('frame')
     if (frame.type === 'ping') return send({ type: 'pong' })
     if (frame.type === 'hello')
-      return welcome(
-        'token' in frame ? await sessions.find(frame.token) : await sessions.redeem(frame.ticket),
-      )
+      return welcome('token' in frame ? sessions.find(frame.token) : sessions.redeem(frame.ticket))
     if (!live.session) return close('frame')
     if (frame.type === 'subscribe') return subscribe(frame.projectId, frame.after, live.session.user.id)
     unsubscribe(frame.projectId)
     send({ type: 'unsubscribed', projectId: frame.projectId })
   }
 
-  function welcome(session: ClientSession | undefined) {
+  async function welcome(found: Promise<ClientSession | undefined>) {
+    const session = await found.catch(error => {
+      sendProblem(asProblem(error))
+      // Neither signed in nor out: 4502 or 4503 would tell the client never to come back.
+      close('restart')
+    })
     if (socket.readyState !== socket.OPEN || live.session) return
     if (!session) return close('signedOut')
-    place = readers.enter(session.user.id)
+    place = readers.enter(session, () => close('signedOut'))
     if (!place) return close('readers')
     clearTimeout(hello)
     live.session = session

@@ -29,27 +29,17 @@ interface Options {
 
 /** `GET /v1/live`: a WebSocket that reads the logs of the user's projects. */
 export const liveRoutes: FastifyPluginAsyncTypebox<Options> = async (app, options) => {
-  const { sessions, allowedOrigins, closing } = options
+  const { sessions, readers, allowedOrigins, closing } = options
   const sockets = new Set<LiveSocket>()
 
   const signedInCheck = setInterval(
-    () => closeSignedOut().catch(error => app.log.warn({ err: error })),
+    () => readers.closeSignedOut(sessions).catch(error => app.log.warn({ err: error })),
     SIGNED_IN_MS,
   )
   closing.addEventListener('abort', () => {
     for (const live of sockets) live.close('restart')
   })
   app.addHook('onClose', async () => clearInterval(signedInCheck))
-
-  async function closeSignedOut() {
-    const signedIn = [...sockets].flatMap(live =>
-      live.session ? [{ live, id: live.session.sessionId }] : [],
-    )
-    if (signedIn.length === 0) return
-    // Only those that were asked about: who signs in meanwhile is not among the answers.
-    const living = await sessions.living([...new Set(signedIn.map(({ id }) => id))])
-    for (const { live, id } of signedIn) if (!living.has(id)) live.close('signedOut')
-  }
 
   // A page of another site can open a socket with the user's cookie, but not from an allowed origin.
   const refuseForeignPage = async (request: FastifyRequest) => {

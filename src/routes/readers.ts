@@ -1,25 +1,45 @@
+import type { ClientSession, Sessions } from '../services/users/sessions.ts'
+
 const MAX_READERS_PER_USER = 20
 
-/** Counts each user's open readers on this instance, WebSockets and event streams alike. */
+/** Each user's open readers on this instance, WebSockets and event streams alike. */
 export interface Readers {
-  /** Takes a place, or null when the user has too many. Give it back when the reader has gone. */
-  enter(userId: string): { leave(): void } | null
+  /**
+   * Takes a place, or null when the user has too many. Give it back when the reader has gone. `signedOut` is called
+   * when its session has ended, by hand or by time.
+   */
+  enter(session: ClientSession, signedOut: () => void): { leave(): void } | null
+  closeSignedOut(sessions: Pick<Sessions, 'living'>): Promise<void>
+}
+
+interface Place {
+  sessionId: string
+  signedOut(): void
 }
 
 export function createReaders(): Readers {
-  const open = new Map<string, number>()
+  const open = new Map<string, Set<Place>>()
+
   return {
-    enter(userId) {
-      const count = open.get(userId) ?? 0
-      if (count >= MAX_READERS_PER_USER) return null
-      open.set(userId, count + 1)
+    enter({ sessionId, user }, signedOut) {
+      const places = open.get(user.id) ?? new Set()
+      if (places.size >= MAX_READERS_PER_USER) return null
+      const place = { sessionId, signedOut }
+      open.set(user.id, places.add(place))
       return {
         leave() {
-          const left = (open.get(userId) ?? 1) - 1
-          if (left > 0) open.set(userId, left)
-          else open.delete(userId)
+          places.delete(place)
+          if (places.size === 0 && open.get(user.id) === places) open.delete(user.id)
         },
       }
+    },
+
+    async closeSignedOut(sessions) {
+      const asked = [...open.values()].flatMap(places => [...places])
+      if (asked.length === 0) return
+      // Only those that were asked about: who comes meanwhile is not among the answers.
+      const living = await sessions.living([...new Set(asked.map(({ sessionId }) => sessionId))])
+      for (const place of asked) if (!living.has(place.sessionId)) place.signedOut()
     },
   }
 }
