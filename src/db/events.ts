@@ -1,4 +1,4 @@
-import { inArray, sql } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
 import type { Db } from './client.ts'
 import { projects } from './schema.ts'
 
@@ -62,7 +62,8 @@ export async function readHeads(db: Db, projectIds: string[]): Promise<Map<strin
   const rows = await db
     .select({ id: projects.id, lastSeq: projects.lastSeq })
     .from(projects)
-    .where(inArray(projects.id, projectIds))
+    // One parameter however many projects: the poll asks for all of them, again and again.
+    .where(sql`${projects.id} = any(${sql.param(projectIds)}::uuid[])`)
   return new Map(rows.map(row => [row.id, row.lastSeq]))
 }
 

@@ -39,11 +39,10 @@ export function listen(
       query_timeout: 5_000,
       keepAlive: true,
     })
-    const lost = new Promise<never>((_, reject) => {
-      client.on('error', reject)
-      client.on('end', () => reject(new Error('The listening connection ended')))
-    })
-    lost.catch(() => {})
+    const lost = new AbortController()
+    const over = AbortSignal.any([lost.signal, closing.signal])
+    client.on('error', error => lost.abort(error))
+    client.on('end', () => lost.abort(new Error('The listening connection ended')))
     client.on('notification', ({ channel, payload }) => {
       try {
         on.notification(channel, payload ?? '')
@@ -57,7 +56,8 @@ export function listen(
       for (const channel of channels) await client.query(`listen ${channel}`)
       on.listening()
       while (!closing.signal.aborted) {
-        await Promise.race([lost, sleep(HEARTBEAT_MS, undefined, { signal: closing.signal }).catch(() => {})])
+        await sleep(HEARTBEAT_MS, undefined, { signal: over }).catch(() => {})
+        lost.signal.throwIfAborted()
         // A half-open connection looks alive until it is asked.
         if (!closing.signal.aborted) await client.query('select 1')
       }

@@ -45,7 +45,14 @@ export interface Subscription {
 /** Fans the log out to this instance's readers: one channel a project, made with its first reader. */
 export function createHub(log: HubLog, onError: (error: unknown) => void): Hub {
   const channels = new Map<string, Channel>()
-  const poll = setInterval(() => catchUp().catch(onError), POLL_MS)
+  let looking = false
+  const poll = setInterval(async () => {
+    // A slow database gets no second question while the first is open.
+    if (looking) return
+    looking = true
+    await look().catch(onError)
+    looking = false
+  }, POLL_MS)
 
   function deliver(entries: Entry[]) {
     const channel = channels.get(entries[0]!.projectId)
@@ -70,27 +77,35 @@ export function createHub(log: HubLog, onError: (error: unknown) => void): Hub {
   }
 
   /** Reads what this instance did not write itself, or what arrived out of order. One reader at a time a channel. */
-  function readOn(channel: Channel): Promise<void> {
-    channel.catchingUp ??= (async () => {
+  function readOn(channel: Channel) {
+    channel.catchingUp ??= Promise.resolve().then(() => readPages(channel))
+  }
+
+  async function readPages(channel: Channel) {
+    try {
       while (channel.known > channel.head! && channel.readers > 0) {
         const { known } = channel
         const page = await log.read(channel.projectId, channel.head!, PAGE)
         const fresh = page.filter(entry => entry.seq > channel.head!)
-        // Not what is known by now: that may be newer than this page.
-        if (page.length === 0) channel.head = Math.max(channel.head!, known)
-        else if (fresh.length > 0) advance(channel, fresh)
+        if (fresh.length > 0) advance(channel, fresh)
+        // The log is what counts: what a hint promised is not there, or is no longer.
+        else if (page.length === 0 && channel.known === known) channel.known = channel.head!
       }
-    })()
-      .catch(onError)
-      .finally(() => {
-        channel.catchingUp = null
-      })
-    return channel.catchingUp
+    } catch (error) {
+      onError(error)
+    } finally {
+      // In the turn of the last look at what is known: a hint after it starts anew.
+      channel.catchingUp = null
+    }
+  }
+
+  async function look() {
+    const heads = await log.heads([...channels.keys()])
+    for (const [projectId, seq] of heads) hint(projectId, seq)
   }
 
   async function catchUp() {
-    const heads = await log.heads([...channels.keys()])
-    for (const [projectId, seq] of heads) hint(projectId, seq)
+    await look()
     await Promise.all([...channels.values()].map(channel => channel.catchingUp))
   }
 

@@ -59,7 +59,8 @@ export async function createEventLog(options: {
   const listener = hints
     ? listen(options.url, [CHANNEL], {
         notification: (_, payload) => {
-          for (const [projectId, seq] of JSON.parse(payload) as [string, number][]) hub.hint(projectId, seq)
+          for (const [projectId, seq] of JSON.parse(payload) as [string, unknown][])
+            if (Number.isSafeInteger(seq)) hub.hint(projectId, seq as number)
         },
         listening: () => void hub.catchUp().catch(onError),
         error: onError,
