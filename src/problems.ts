@@ -106,7 +106,7 @@ const DATABASE_DOWN = new Set([
 ])
 
 const DATABASE_SILENT =
-  /timeout exceeded when trying to connect|Query read timeout|Connection terminated|pool after calling end/
+  /timeout exceeded when trying to connect|Query read timeout|Connection terminated|pool after calling end|is not queryable/
 /** Postgres keeps no NUL in a text. */
 const NOT_STORABLE = '22021'
 

@@ -121,7 +121,7 @@ export async function touchStateFetched(db: Db, id: string): Promise<void> {
 }
 
 /** A new upstream session begins with nothing: what was known of the old one is dropped. */
-export async function clearState(db: Db, id: string): Promise<ProjectRow> {
+export async function clearState(db: Db, id: string): Promise<ProjectStateRow> {
   const [row] = await db
     .update(projects)
     .set({
@@ -133,6 +133,6 @@ export async function clearState(db: Db, id: string): Promise<ProjectRow> {
       revision: sql`${projects.revision} + 1`,
     })
     .where(eq(projects.id, id))
-    .returning(fields)
+    .returning()
   return row!
 }

@@ -7,15 +7,18 @@ import {
   insertProject,
   listProjects,
   loadProject,
+  loadProjectState,
   type ProjectRow,
   renameProject,
   storeSession,
 } from '../db/projects.ts'
+import { activeRunId } from '../db/runs.ts'
 import { notFound } from '../problems.ts'
 import type { Accounts, Caller } from './accounts/accounts.ts'
 import { custom } from './events/event.ts'
-import type { EventLog } from './events/log.ts'
+import type { Append, EventLog } from './events/log.ts'
 import { type List, listOf } from './lists.ts'
+import { clientState, stateDelta } from './timeline/client-state.ts'
 import type { Credential, UpstreamClient } from './upstream/client.ts'
 import type { Outcome } from './upstream/failures.ts'
 
@@ -107,13 +110,7 @@ export function createProjects(options: {
       // Of two instances that asked at once, one is kept; the other's session stays empty and unused.
       if (!(await storeSession(tx, projectId, generation, { sessionId, taskId })))
         return (await loadProject(tx, projectId))!
-      if (generation > 0) {
-        const project = await clearState(tx, projectId)
-        await append(projectId, [
-          custom('project.session_replaced', { reason: 'expired' }),
-          custom('project.updated', toProject(project)),
-        ])
-      }
+      if (generation > 0) await beginAnew(tx, append, projectId)
       return (await loadProject(tx, projectId))!
     })
     return held(current)
@@ -186,6 +183,18 @@ export function toProject(row: ProjectRow): Project {
     createdAt: createdAt.toISOString(),
     lastActivityAt: lastActivityAt.toISOString(),
   }
+}
+
+/** The new session holds nothing of the old one. Those who follow a run at work must not miss that revision. */
+async function beginAnew(tx: Db, append: Append, projectId: string) {
+  const before = clientState((await loadProjectState(tx, projectId))!)
+  const project = await clearState(tx, projectId)
+  const run = await activeRunId(tx, projectId)
+  if (run) await append(projectId, [stateDelta(before, clientState(project))], run)
+  await append(projectId, [
+    custom('project.session_replaced', { reason: 'expired' }),
+    custom('project.updated', toProject(project)),
+  ])
 }
 
 /** upstream-contract §2.3 names a few languages; anything Chinese is `zh-CN` there. */

@@ -11,7 +11,7 @@ import {
   storeToken,
 } from '../../db/accounts.ts'
 import type { Db } from '../../db/client.ts'
-import { type Problem, type ProblemCode, ProblemError } from '../../problems.ts'
+import { isDatabaseDown, type Problem, type ProblemCode, ProblemError } from '../../problems.ts'
 import type { Credential, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
 import { type Account, problemOf, userProblem } from '../user-states.ts'
@@ -50,6 +50,7 @@ type Held = { kind: 'ok'; value: { token: string; generation: number; refused: b
 
 const MINT_WAIT_MS = 20_000
 const MAX_WAIT_IN_REQUEST_MS = 10_000
+const STORE_WAIT_MS = 15_000
 const HOUR_MS = 3_600_000
 
 /** A usable upstream token for each user (upstream-contract §2.1, §5). */
@@ -124,11 +125,13 @@ export function createAccounts(options: {
     if (outcome.kind === 'ok') {
       const { token, userId: upstreamUserId, expiresAt } = outcome.value
       const sealedToken = vault.seal(token, userId)
-      await storeToken(db, userId, account.generation, {
-        sealedToken,
-        tokenExpiresAt: expiresAt,
-        upstreamUserId,
-      })
+      await keep(() =>
+        storeToken(db, userId, account.generation, {
+          sealedToken,
+          tokenExpiresAt: expiresAt,
+          upstreamUserId,
+        }),
+      )
       return { kind: 'ok', value: { token, generation: account.generation + 1, refused: false } }
     }
     if (outcome.kind === 'rate_limited') {
@@ -162,7 +165,9 @@ export function createAccounts(options: {
       if (held.kind !== 'ok') return held
       const { token, generation, refused } = held.value
       const outcome = await send({ token, platform: caller.platform })
-      if (outcome.kind === 'ok' && refused) await recordAccountReady(db, caller.userId, generation)
+      // Only a note: the next call makes it as well, and what the upstream did must not be lost over it.
+      if (outcome.kind === 'ok' && refused)
+        await recordAccountReady(db, caller.userId, generation).catch(() => {})
       if (outcome.kind !== 'auth' || sharedToken) return outcome
       const renewed = await renew(caller, generation)
       if (renewed.kind !== 'ok') return renewed
@@ -196,6 +201,17 @@ export function createAccounts(options: {
         ...(retryAt && state === 'rate_limited' ? { retryAt: retryAt.toISOString() } : {}),
       }
     },
+  }
+}
+
+/** Minting is rationed: a database that is away for a moment must not cost the token. */
+async function keep(store: () => Promise<void>): Promise<void> {
+  for (const end = Date.now() + STORE_WAIT_MS; ; await sleep(250)) {
+    try {
+      return await store()
+    } catch (error) {
+      if (!isDatabaseDown(error) || Date.now() > end) throw error
+    }
   }
 }
 

@@ -1,10 +1,11 @@
-import { loadProject } from '../../db/projects.ts'
+import { loadProject, type ProjectStateRow } from '../../db/projects.ts'
 import { loadRun, takeRun, updateRun } from '../../db/runs.ts'
 import { isDatabaseDown, type ProblemCode } from '../../problems.ts'
 import type { RunJob } from '../jobs/jobs.ts'
 import { createNarrator } from '../narration/narrator.ts'
+import type { ClientState } from '../timeline/client-state.ts'
 import type { ProjectState } from '../upstream/client.ts'
-import type { Failure } from '../upstream/failures.ts'
+import type { Failure, Outcome } from '../upstream/failures.ts'
 import type { Meaning } from '../upstream/frames.ts'
 import { words } from '../words.ts'
 import { createEndings, type Endings, NOTHING_SAID } from './endings.ts'
@@ -33,7 +34,7 @@ const HELD_UP_MS = 5_000
  * became of it is read from the project's state.
  */
 export function createAdvance(options: WorkOptions) {
-  const { db, log, projects, timelines, upstream, limits } = options
+  const { db, log, accounts, projects, timelines, upstream, limits } = options
 
   return async function advance(job: RunJob, attempt: number, signals: RunSignals): Promise<void> {
     const run = await takeRun(db, job.runId, attempt)
@@ -41,7 +42,8 @@ export function createAdvance(options: WorkOptions) {
       if (await loadRun(db, job.runId)) throw new LostRunError('A later attempt has this run')
       return
     }
-    const project = (await loadProject(db, run.projectId))!
+    const project = await loadProject(db, run.projectId)
+    if (!project) return
     const work = createWork(options, { run, project, runLog: createRunLog({ db, log, run }), signals })
     const endings = createEndings(options, work)
     try {
@@ -55,58 +57,100 @@ export function createAdvance(options: WorkOptions) {
         )
       await settle(work, timelines, limits)
     } catch (error) {
-      if (attempt < LAST_ATTEMPT || isPassing(error) || isTerminal(work.run.state)) throw error
-      await endings.failed(work.run.startedAt ? 'outcome_unknown' : 'internal', {
-        last: closeMessage(run.openMessageId),
-        reply: '',
-      })
+      if (attempt < LAST_ATTEMPT || isPassing(error)) throw error
+      await giveUp(work, endings)
       throw error
     }
   }
 
+  /** The run, or what it has left upstream, cannot be dealt with: that must not hold its project for ever. */
+  async function giveUp(work: Work, endings: Endings) {
+    const { id } = work.run
+    work.run = (await loadRun(db, id)) ?? work.run
+    if (isTerminal(work.run.state)) await work.runLog.transaction(tx => updateRun(tx, id, { settled: true }))
+    else await endings.failed(work.run.startedAt ? 'outcome_unknown' : 'internal', NOTHING_SAID)
+  }
+
   async function begin(work: Work, endings: Endings): Promise<void> {
     const [state, credits] = await Promise.all([work.readPatiently(), work.readCredits()])
-    if (work.signals.stop.aborted) return endings.stopped(NOTHING_SAID, false)
+    work.throwIfHandedOver()
+    if (work.signals.stop.aborted || work.project.deletedAt) return endings.stopped(NOTHING_SAID, false)
     if (state.kind !== 'ok') return endings.refused(state)
-    if (!(await start(work, state.value, credits?.available ?? null))) return
+    const sessionId = await start(work, state.value, credits?.available ?? null)
+    if (sessionId === null) return
 
-    const startedAt = performance.now()
-    const { run, project } = work
-    const caller = { userId: run.userId, platform: run.platform }
-    const answer = await work.patiently(() =>
-      projects.call(project, caller, async (credential, sessionId) => {
-        // A process that slept through its claim must not send what another one has already given up on.
-        if (performance.now() - startedAt > HELD_UP_MS) await work.runLog.transaction(async () => {})
-        return upstream.run(credential, { sessionId, text: run.text, signal: work.interrupted })
-      }),
-    )
+    const { answer, heard } = await send(work, sessionId)
     if (answer.kind === 'ok') return follow(work, endings, answer.value.meanings)
     work.throwIfHandedOver()
     if (answer.kind === 'aborted') return endings.stopped(NOTHING_SAID, true)
-    if (mayHaveArrived(answer)) return reconcile(work, endings, NOTHING_SAID, limits)
+    if (heard && mayHaveArrived(answer)) return reconcile(work, endings, NOTHING_SAID, limits)
     await endings.refused(answer)
   }
 
-  /** Tells the log that the run begins and writes down that the message is about to leave. False: it was stopped. */
-  function start(work: Work, state: ProjectState, creditsBefore: number | null): Promise<boolean> {
+  /** Sends the message. `heard`: the answer is one to the message, not to what it takes to send it. */
+  async function send(work: Work, sessionId: string) {
+    const startedAt = performance.now()
+    const { run, project } = work
+    const caller = { userId: run.userId, platform: run.platform }
+    let session = sessionId
+    let heard: Outcome<{ meanings: AsyncIterable<Meaning> }> | null = null
+
+    async function sendOnce() {
+      try {
+        return await projects.call(project, caller, async (credential, sessionId) => {
+          if (sessionId !== session) {
+            const state = await upstream.state(credential, { sessionId })
+            if (state.kind !== 'ok') return state
+            await rebase(work, state.value)
+            session = sessionId
+          }
+          // A process that slept through its claim must not send what another one has already given up on.
+          if (performance.now() - startedAt > HELD_UP_MS) await work.runLog.transaction(async () => {})
+          heard = await upstream.run(credential, { sessionId, text: run.text, signal: work.interrupted })
+          return heard
+        })
+      } catch (error) {
+        // What failed may have come after the message was taken, and then it must not be sent again.
+        if (heard && (heard.kind === 'ok' || mayHaveArrived(heard))) return heard
+        throw error
+      }
+    }
+
+    const answer = await work.patiently(() => work.withDatabase(sendOnce))
+    return { answer, heard: answer === heard }
+  }
+
+  /** The message goes to another session than the one that was looked at, so it is judged by what that one has. */
+  async function rebase(work: Work, state: ProjectState) {
+    work.run = await work.runLog.transaction(async (tx, append) => {
+      const { project, after } = await work.observe(tx, append, state)
+      return updateRun(tx, work.run.id, { baseline: baselineOf(project, after) })
+    })
+  }
+
+  /**
+   * Tells the log that the run begins and writes down that the message is about to leave.
+   * @returns the session it goes to; null when the run was stopped
+   */
+  function start(work: Work, state: ProjectState, creditsBefore: number | null): Promise<string | null> {
     const { id, projectId } = work.run
     return work.runLog.transaction(async (tx, append) => {
-      if ((await loadRun(tx, id))?.state !== 'queued') {
-        work.run = (await loadRun(tx, id))!
-        return false
+      const run = (await loadRun(tx, id))!
+      if (run.state !== 'queued') {
+        work.run = run
+        return null
       }
       const { project, after } = await timelines.observe(tx, append, projectId, state)
-      const baseline: Baseline = { fingerprint: project.fingerprint, state: after }
       work.run = await updateRun(tx, id, {
         state: 'running',
         startedAt: new Date(),
         delivery: 'sent',
-        baseline,
+        baseline: baselineOf(project, after),
         creditsBefore,
       })
       await append(projectId, [runStateEntry(work.run)])
       await append(projectId, [runStarted(work.run), { type: 'STATE_SNAPSHOT', snapshot: after }], id)
-      return true
+      return project.sessionId
     })
   }
 
@@ -126,18 +170,34 @@ export function createAdvance(options: WorkOptions) {
           await runLog.transaction((tx, append) => work.observe(tx, append, state.value))
       },
     })
-    work.throwIfHandedOver()
     const last = narrator.finish()
     const said = { last, reply: narrator.text() }
     if (work.signals.stop.aborted && end.kind !== 'end') return endings.stopped(said, true)
     if (end.kind === 'cut') return reconcile(work, endings, said, limits)
-    if (end.kind === 'error') return endings.failed(problemCode(end.code), said)
+    if (end.kind === 'error') return endings.failed(await problemCode(work, end.code), said)
     const state = await work.readPatiently()
     // Nothing was said and nothing can be seen: that is no end but a cut.
     if (state.kind !== 'ok' && said.reply === '') return reconcile(work, endings, said, limits)
     await endings.completed(said, state.kind === 'ok' ? state.value : null, end.truncated)
   }
+
+  async function problemCode(work: Work, code: (Meaning & { kind: 'error' })['code']): Promise<ProblemCode> {
+    if (code === 'session_lost') return 'upstream_unavailable'
+    // Only a linked token is the user's to renew; another one is replaced before the next message.
+    if (
+      code === 'reauth_required' &&
+      (await work.withDatabase(() => accounts.status(work.run.userId))).kind !== 'linked'
+    )
+      return 'upstream_unavailable'
+    return code
+  }
 }
+
+const baselineOf = (project: ProjectStateRow, state: ClientState): Baseline => ({
+  session: project.sessionGeneration,
+  fingerprint: project.fingerprint,
+  state,
+})
 
 /** What the next attempt will not meet, or should meet again. */
 function isPassing(error: unknown): boolean {
@@ -147,8 +207,4 @@ function isPassing(error: unknown): boolean {
 /** True when the message may have reached the upstream, so that only its state can tell. */
 function mayHaveArrived(failure: Failure): boolean {
   return failure.kind === 'protocol' || (failure.kind === 'transient' && failure.delivered === 'unknown')
-}
-
-function problemCode(code: (Meaning & { kind: 'error' })['code']): ProblemCode {
-  return code === 'session_lost' ? 'upstream_unavailable' : code
 }

@@ -1,5 +1,5 @@
 import type { Db } from '../../db/client.ts'
-import { updateRun } from '../../db/runs.ts'
+import { loadRun, updateRun } from '../../db/runs.ts'
 import type { Problem, ProblemCode } from '../../problems.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import { type Chunk, custom } from '../events/event.ts'
@@ -12,6 +12,7 @@ import type { Credits, ProjectState } from '../upstream/client.ts'
 import type { Failure } from '../upstream/failures.ts'
 import { words } from '../words.ts'
 import { runError, runFinished, runStarted, runStateEntry } from './run.ts'
+import { isTerminal } from './states.ts'
 import type { Baseline, Work } from './work.ts'
 
 /** What the stream left to be written, and all that it said. */
@@ -36,6 +37,13 @@ export interface Endings {
 export function createEndings({ accounts }: { accounts: Accounts }, work: Work): Endings {
   const { project, language, runLog } = work
 
+  /** Ends the run, unless it has ended: a stop that the user was told of is not taken back. */
+  const once = (write: (tx: Db, append: Append) => Promise<void>) =>
+    runLog.transaction(async (tx, append) => {
+      work.run = (await loadRun(tx, work.run.id))!
+      if (!isTerminal(work.run.state)) await write(tx, append)
+    })
+
   /** Writes the run's last state and tells the project's readers. */
   async function end(
     tx: Db,
@@ -49,7 +57,6 @@ export function createEndings({ accounts }: { accounts: Accounts }, work: Work):
       ...change,
       finishedAt: new Date(),
       creditsAfter,
-      openMessageId: null,
     })
     const news = credits && creditsAfter !== before ? [custom('credits.changed', credits)] : []
     await append(row.projectId, [runStateEntry(row), ...news])
@@ -62,9 +69,10 @@ export function createEndings({ accounts }: { accounts: Accounts }, work: Work):
     return append(work.run.projectId, [...beginning, ...chunks], work.run.id)
   }
 
-  /** What has changed since before the message, in words; null when nothing has. */
+  /** What has changed since before the message, in words; null when nothing has, or nothing is left to compare. */
   function changesSince({ project }: Observation): string | null {
-    const before = (work.run.baseline as Baseline).state
+    const { state: before, session } = work.run.baseline as Baseline
+    if (project.sessionGeneration !== session) return null
     const after = clientState(project)
     const media = { before: before.media, after: after.media }
     return describeChanges(before.timeline, after.timeline, language, media)
@@ -73,8 +81,10 @@ export function createEndings({ accounts }: { accounts: Accounts }, work: Work):
   async function failWith(problem: Problem, said: Said, change: Parameters<typeof updateRun>[2]) {
     const begun = work.run.startedAt !== null
     // What the message changed before it failed belongs to the project all the same.
-    const [state, credits] = begun ? await Promise.all([work.read(), work.readCredits()]) : [null, null]
-    await runLog.transaction(async (tx, append) => {
+    // Whatever keeps us from looking must not keep the run from ending.
+    const look = () => Promise.all([work.read(), work.readCredits()]).catch(() => [null, null] as const)
+    const [state, credits] = begun ? await look() : [null, null]
+    await once(async (tx, append) => {
       if (state?.kind === 'ok') await work.observe(tx, append, state.value)
       await tell(append, [...said.last, runError(problem)])
       await end(tx, append, credits, { ...change, state: 'failed', problem, ...replyOf(said) })
@@ -84,7 +94,7 @@ export function createEndings({ accounts }: { accounts: Accounts }, work: Work):
   return {
     async completed(said, state, truncated = false) {
       const credits = await work.readCredits()
-      await runLog.transaction(async (tx, append) => {
+      await once(async (tx, append) => {
         const changes = state ? changesSince(await work.observe(tx, append, state)) : null
         const silent = said.reply === ''
         const { done, unchanged } = words[language].silent
@@ -98,17 +108,21 @@ export function createEndings({ accounts }: { accounts: Accounts }, work: Work):
     },
 
     async refused(failure) {
-      const problem = await accounts.problem(failure, work.run.userId, project.language)
+      const problem = await work.withDatabase(() =>
+        accounts.problem(failure, work.run.userId, project.language),
+      )
       await failWith(problem, NOTHING_SAID, { delivery: 'not_sent' })
     },
 
     async failed(code, said) {
-      const problem = await accounts.userProblem(code, work.run.userId, project.language)
+      const problem = await work.withDatabase(() =>
+        accounts.userProblem(code, work.run.userId, project.language),
+      )
       await failWith(problem, said, code === 'outcome_unknown' ? { outcome: 'unknown' } : {})
     },
 
     async stopped(said, sent) {
-      await runLog.transaction(async (tx, append) => {
+      await once(async (tx, append) => {
         await tell(append, [...said.last, runFinished(work.run, 'cancelled')])
         await end(tx, append, null, { state: 'stopped', settled: !sent, ...replyOf(said) })
       })

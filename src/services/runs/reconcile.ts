@@ -43,7 +43,9 @@ export async function reconcile(
   // From here on the row is what is known, also of what was said.
   const asSaid = (): Said => ({ last: [], reply: work.run.reply ?? '' })
   while (true) {
-    await work.pause(Math.max(0, work.run.nextReadAt!.getTime() - Date.now()))
+    // Not longer than a turn: the time was written by another instance, whose clock may be ahead.
+    const wait = Math.min(work.run.nextReadAt!.getTime() - Date.now(), Math.max(firstMs, everyMs))
+    await work.pause(Math.max(0, wait))
     if (work.signals.stop.aborted) return endings.stopped(asSaid(), true)
     const state = await work.read()
     const nextReadAt = new Date(Date.now() + everyMs)
@@ -52,11 +54,15 @@ export async function reconcile(
       work.run = await work.runLog.transaction(tx => updateRun(tx, work.run.id, { nextReadAt }))
       continue
     }
+    if (!(await work.isReadable())) return endings.failed('outcome_unknown', asSaid())
     const { fingerprint } = state.value
     const baseline = (work.run.baseline as Baseline).fingerprint
     const verdict = judge(fingerprint, { ...work.run, baseline }, reads)
     if (verdict.kind === 'edited') return endings.completed(asSaid(), state.value)
     if (verdict.kind === 'unknown') return endings.failed('outcome_unknown', asSaid())
+    // A state that never stays the same must not keep the run from ending.
+    if (Date.now() > giveUpAt && fingerprint !== baseline) return endings.completed(asSaid(), state.value)
+    if (Date.now() > giveUpAt) return endings.failed('outcome_unknown', asSaid())
     work.run = await work.runLog.transaction(async (tx, append) => {
       await work.observe(tx, append, state.value)
       return updateRun(tx, work.run.id, {

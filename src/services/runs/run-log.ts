@@ -4,8 +4,10 @@ import { countLogWrite, loadRun, type RunRow, updateRun } from '../../db/runs.ts
 import { isDatabaseDown } from '../../problems.ts'
 import type { Chunk } from '../events/event.ts'
 import type { Append, EventLog } from '../events/log.ts'
+import { closeMessage } from './run.ts'
 
-const DATABASE_PATIENCE_MS = 30_000
+export const DATABASE_PATIENCE_MS = 30_000
+export const DATABASE_RETRY_MS = 500
 const MAX_PENDING = 2_000
 
 /** Another worker has this run; what this one still wants to write is void. */
@@ -13,7 +15,7 @@ export class LostRunError extends Error {
   override readonly name = 'LostRunError'
 }
 
-/** The one writer of a run's part of the log. */
+/** The one writer of a run's part of the log. It ends what is still open when the run ends. */
 export interface RunLog {
   /** Takes chunks and writes them soon: what comes while a commit is under way goes with the next one. */
   push(chunks: Chunk[]): void
@@ -57,27 +59,35 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
     if (failure) throw failure
     const chunks = joinDeltas(pending)
     pending = []
-    const message = lastOpenMessage(chunks, openMessageId)
     const number = batch + 1
-    for (const end = Date.now() + DATABASE_PATIENCE_MS; ; await sleep(500)) {
+    let message = openMessageId
+    let result: T | undefined
+    for (const end = Date.now() + DATABASE_PATIENCE_MS; ; await sleep(DATABASE_RETRY_MS)) {
       try {
-        const result = await log.transaction(async (tx, append) => {
+        await log.transaction(async (tx, append) => {
           if (!(await countLogWrite(tx, run.id, run.attempt, number)))
             throw new LostRunError('Another worker has this run')
+          message = openMessageId
+          const tell: Append = (projectId, chunks, runId) => {
+            if (runId !== run.id) return append(projectId, chunks, runId)
+            const legal = closedAtEnd(chunks, message)
+            message = lastOpenMessage(legal, message)
+            return append(projectId, legal, runId)
+          }
+          await tell(run.projectId, chunks, run.id)
+          result = await work?.(tx, tell)
           if (message !== openMessageId) await updateRun(tx, run.id, { openMessageId: message })
-          await append(run.projectId, chunks, run.id)
-          return work?.(tx, append)
         })
         batch = number
         openMessageId = message
         return result
       } catch (error) {
         if (isDatabaseDown(error) && Date.now() <= end) continue
-        if (error instanceof LostRunError && (await wasWritten(number))) {
+        if (error instanceof LostRunError && (await wasWritten(number, end))) {
+          // Only the answer to the commit was lost: what was written is what the last try came to.
           batch = number
           openMessageId = message
-          if (!work) return undefined
-          throw new LostRunError('It was committed, but the answer was lost')
+          return result
         }
         // A change that was rolled back must not take the text before it along.
         if (work && !isDatabaseDown(error)) pending.unshift(...chunks)
@@ -87,9 +97,15 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
     }
   }
 
-  async function wasWritten(number: number): Promise<boolean> {
-    const row = await loadRun(db, run.id)
-    return row?.attempt === run.attempt && row.logWrites === number
+  async function wasWritten(number: number, end: number): Promise<boolean> {
+    for (; ; await sleep(DATABASE_RETRY_MS)) {
+      try {
+        const row = await loadRun(db, run.id)
+        return row?.attempt === run.attempt && row.logWrites === number
+      } catch (error) {
+        if (!isDatabaseDown(error) || Date.now() > end) throw error
+      }
+    }
   }
 
   return {
@@ -117,6 +133,12 @@ function joinDeltas(chunks: Chunk[]): Chunk[] {
     else joined.push(chunk)
   }
   return joined
+}
+
+function closedAtEnd(chunks: Chunk[], open: string | null): Chunk[] {
+  const end = chunks.findIndex(({ type }) => type === 'RUN_FINISHED' || type === 'RUN_ERROR')
+  if (end < 0) return chunks
+  return chunks.toSpliced(end, 0, ...closeMessage(lastOpenMessage(chunks.slice(0, end), open)))
 }
 
 function lastOpenMessage(chunks: Chunk[], open: string | null): string | null {

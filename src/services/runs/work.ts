@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../../config.ts'
 import type { Db } from '../../db/client.ts'
-import type { ProjectRow } from '../../db/projects.ts'
+import { loadProject, type ProjectRow } from '../../db/projects.ts'
 import type { RunRow } from '../../db/runs.ts'
+import { isDatabaseDown } from '../../problems.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import type { Append, EventLog } from '../events/log.ts'
 import type { Projects } from '../projects.ts'
@@ -11,10 +12,14 @@ import type { Observation, Timelines } from '../timeline/timeline.ts'
 import type { Credits, ProjectState, UpstreamClient } from '../upstream/client.ts'
 import type { Outcome } from '../upstream/failures.ts'
 import { type Language, languageOf } from '../words.ts'
-import type { RunLog } from './run-log.ts'
+import { DATABASE_PATIENCE_MS, DATABASE_RETRY_MS, type RunLog } from './run-log.ts'
 
 const TRIES = 3
 const TRY_AGAIN_MS = 1_000
+/** A rate limit that lasts longer is told: nobody looks at a message that waits for an hour. */
+const LONGEST_WAIT_MS = 120_000
+/** What a column of Postgres holds. */
+const MAX_INTEGER = 2 ** 31 - 1
 
 export interface WorkOptions {
   db: Db
@@ -40,6 +45,8 @@ export class HandOverError extends Error {
 
 /** The project as it was before the message. */
 export interface Baseline {
+  /** The generation of the session that the message went to; another one knows nothing of it. */
+  session: number
   fingerprint: string | null
   state: ClientState
 }
@@ -58,8 +65,12 @@ export interface Work {
   /** The same, asked again while the upstream does not answer. */
   readPatiently(): Promise<Outcome<ProjectState>>
   readCredits(): Promise<Credits | null>
-  /** Asks again while the upstream has certainly not acted, and after a rate limit once. */
+  /** False once the session that the message went to is gone, and with it what the message did. */
+  isReadable(): Promise<boolean>
+  /** Asks again while the upstream has certainly not acted, and after a short rate limit once. */
   patiently<T>(ask: () => Promise<Outcome<T>>): Promise<Outcome<T>>
+  /** Makes again what may be made again, while the database does not answer. */
+  withDatabase<T>(act: () => Promise<T>): Promise<T>
   /** Waits, unless the user stops the run; throws HandOverError when the instance goes down. */
   pause(ms: number): Promise<void>
   throwIfHandedOver(): void
@@ -68,7 +79,7 @@ export interface Work {
 }
 
 export function createWork(
-  { accounts, timelines, upstream, rateLimitRetryMs }: WorkOptions,
+  { db, accounts, timelines, upstream, rateLimitRetryMs }: WorkOptions,
   { run, project, runLog, signals }: Pick<Work, 'run' | 'project' | 'runLog' | 'signals'>,
 ): Work {
   const caller = { userId: run.userId, platform: run.platform }
@@ -81,7 +92,7 @@ export function createWork(
     signals,
     interrupted: AbortSignal.any([signals.stop, signals.handOver]),
 
-    read: () => timelines.read(project, caller),
+    read: () => work.withDatabase(() => timelines.read(project, caller)),
 
     readPatiently: () =>
       work.patiently(async () => {
@@ -91,20 +102,40 @@ export function createWork(
       }),
 
     async readCredits() {
-      const outcome = await accounts.call(caller, credential => upstream.credits(credential))
-      return outcome.kind === 'ok' ? outcome.value : null
+      const outcome = await work.withDatabase(() =>
+        accounts.call(caller, credential => upstream.credits(credential)),
+      )
+      if (outcome.kind !== 'ok') return null
+      const { available, frozen, total } = outcome.value
+      return { available: whole(available), frozen: whole(frozen), total: whole(total) }
+    },
+
+    async isReadable() {
+      const current = await work.withDatabase(() => loadProject(db, project.id))
+      return current?.sessionGeneration === (work.run.baseline as Baseline).session
     },
 
     async patiently(ask) {
       for (let tried = 1, limited = false; ; tried++) {
         const outcome = await ask()
-        if (outcome.kind === 'rate_limited' && !limited) {
+        if (outcome.kind === 'rate_limited' && !limited && (outcome.retryAfterMs ?? 0) <= LONGEST_WAIT_MS) {
           limited = true
           await work.pause(outcome.retryAfterMs ?? rateLimitRetryMs)
         } else if (outcome.kind === 'transient' && outcome.delivered === 'no' && tried < TRIES) {
           await work.pause(TRY_AGAIN_MS * tried)
         } else return outcome
         if (signals.stop.aborted) return { kind: 'aborted' }
+      }
+    },
+
+    async withDatabase(act) {
+      for (const end = Date.now() + DATABASE_PATIENCE_MS; ; work.throwIfHandedOver()) {
+        try {
+          return await act()
+        } catch (error) {
+          if (!isDatabaseDown(error) || Date.now() > end) throw error
+        }
+        await sleep(DATABASE_RETRY_MS, undefined, { signal: signals.handOver }).catch(() => {})
       }
     },
 
@@ -121,3 +152,5 @@ export function createWork(
   }
   return work
 }
+
+const whole = (amount: number) => Math.min(Math.floor(amount), MAX_INTEGER)

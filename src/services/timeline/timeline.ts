@@ -66,8 +66,12 @@ export function createTimelines(options: {
       const known = await projects.own(userId, projectId)
       const outcome = await read(known, { userId, platform })
       if (outcome.kind !== 'ok') return toView((await loadProjectState(db, projectId))!)
-      const { project } = await log.transaction((tx, append) => observe(tx, append, projectId, outcome.value))
-      return toView(project)
+      return log.transaction(async (tx, append) => {
+        const current = (await lockProject(tx, projectId))!
+        // Others have looked since, and theirs may be the later look: an old state must not come back.
+        if (current.revision !== known.revision) return toView(current)
+        return toView((await observe(tx, append, projectId, outcome.value)).project)
+      })
     },
   }
 }

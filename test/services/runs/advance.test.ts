@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { eq, sql } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
+import pg from 'pg'
 import t, { type Test } from 'tap'
 import type { Fault } from '../../../sandbox/server.ts'
 import { deleteProject } from '../../../src/db/projects.ts'
@@ -111,22 +112,27 @@ t.test('a message that was not taken', async t => {
     t.match(row, { state: 'completed', creditsBefore: 99 })
   })
 
-  t.test('a dead token inside the stream of a guest asks nobody to link an account', async t => {
-    for (const sharedToken of [false, true]) {
-      const stage = await setStage(t)
-      const shared = sharedToken ? { sharedToken: stage.sandbox.state.issueToken().token } : {}
-      const { row } = await runOnce(t, QUESTION, [
-        { on: 'run', answer: 'error_frame', spelling: 'error', message: 'token has expired' },
-      ])
-      t.match(row, { state: 'failed', problem: { code: 'upstream_unavailable' } }, JSON.stringify(shared))
-    }
-  })
+  t.test(
+    'a dead token inside the stream, of a guest or of everybody, asks nobody to link an account',
+    async t => {
+      for (const sharedToken of [false, true]) {
+        const fault: Fault = {
+          on: 'run',
+          answer: 'error_frame',
+          spelling: 'error',
+          message: 'token has expired',
+        }
+        const { row } = await runOnce(t, QUESTION, [fault], { sharedToken })
+        t.match(row, { state: 'failed', problem: { userState: { code: 'upstream_unavailable' } } })
+      }
+    },
+  )
 })
 
 t.test('a session that is replaced under way', async t => {
   t.test('the message goes to the new one, and the copies follow', async t => {
     const { row, chunks, stage } = await runOnce(t, TITLE, [{ on: 'run', answer: 'code', code: 1002 }])
-    t.match(row, { state: 'completed', outcome: 'edited', summary: /^Title added: “Hello”$/ })
+    t.match(row, { state: 'completed', outcome: 'edited', summary: /^Title added: “Hello” \(0-3s\)$/ })
     t.equal(stage.sent(TITLE), 1)
     const names = (await stage.entries()).map(entry => entry.chunk.name)
     t.ok(names.includes('project.session_replaced'))
@@ -222,6 +228,27 @@ t.test('another worker takes the run over', async t => {
     t.equal(stage.sent(TITLE), 1)
     await stage.story(run.id)
   })
+})
+
+t.test('a database that drops every connection, again and again', async t => {
+  const stage = await setStage(t, { speed: { chunkMs: 25, textMs: 700 } })
+  await stage.openSession()
+  const run = await stage.say(QUESTION)
+  const admin = new pg.Client({ connectionString: stage.url })
+  await admin.connect()
+  t.teardown(() => admin.end())
+  const drop = `select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()`
+  const done = stage.work(run.id)
+  const ended = done.then(
+    () => true,
+    () => true,
+  )
+  while (!(await Promise.race([ended, sleep(150, false)]))) await admin.query(drop)
+  await done
+  t.match(await stage.row(run.id), { state: 'completed', outcome: 'answered', attempt: 1 })
+  const chunks = await stage.story(run.id)
+  t.equal(textOf(chunks).trim(), (await stage.row(run.id)).reply)
 })
 
 t.test('nothing keeps a run from ending', async t => {

@@ -23,7 +23,6 @@ import { startSandbox } from '../../sandbox/helpers.ts'
 // biome-ignore lint/suspicious/noExplicitAny: the log is read as a client reads it, without types of ours
 export type Json = any
 
-export const DRAFT = '{"t":[{"tt":0,"sg":[{"d":10000,"m":{"title":"city timelapse"}}]}]}'
 export const TITLE = 'Add a title that says "Hello"'
 export const QUESTION = 'What can you do?'
 
@@ -38,7 +37,7 @@ export async function setStage(
     limits?: Partial<{ limitMs: number; silenceMs: number; noticeMs: number }>
     reconcile?: Partial<{ firstMs: number; everyMs: number; reads: number }>
     rateLimitRetryMs?: number
-    sharedToken?: string | null
+    sharedToken?: boolean
     vault?: TokenVault
     log?(log: EventLog): EventLog
     upstream?(upstream: UpstreamClient): UpstreamClient
@@ -46,6 +45,7 @@ export async function setStage(
 ) {
   const sandbox = await startSandbox(t, { speed: { textMs: 10, editMs: 20, chunkMs: 1, ...options.speed } })
   const { url, database } = await testDatabase(t)
+  database.pool.on('connect', client => client.on('error', () => {}))
   const { db } = database
   const real = createUpstreamClient({
     apiUrl: sandbox.url,
@@ -64,7 +64,7 @@ export async function setStage(
     db,
     vault: options.vault ?? createTokenVault([{ id: 'test', secret: randomBytes(32) }]),
     upstream,
-    sharedToken: options.sharedToken ?? null,
+    sharedToken: options.sharedToken ? sandbox.state.issueToken().token : null,
     webUrl: 'https://nemovideo.example',
     rateLimitRetryMs,
   })
@@ -106,11 +106,12 @@ export async function setStage(
   const { id: projectId } = await projects.create(alice.userId, { language: 'en' })
 
   /** Opens the project's session upstream, with a clip on its timeline. */
-  async function openSession(): Promise<string> {
-    const opened = await projects.call({ id: projectId }, alice, async (_, id) => ({ kind: 'ok', value: id }))
-    if (opened.kind !== 'ok') throw new Error(`no session: ${opened.kind}`)
-    sandbox.state.setDraft(opened.value, DRAFT)
-    return opened.value
+  async function openSession() {
+    const urls = ['https://media.example/holiday.mp4']
+    const uploaded = await projects.call({ id: projectId }, alice, (credential, sessionId) =>
+      real.uploadUrls(credential, { sessionId, urls }),
+    )
+    if (uploaded.kind !== 'ok') throw new Error(`no session: ${uploaded.kind}`)
   }
 
   async function entries(): Promise<Json[]> {
@@ -121,7 +122,7 @@ export async function setStage(
 
   return {
     sandbox,
-    database,
+    url,
     db,
     log,
     accounts,
