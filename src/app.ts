@@ -55,10 +55,18 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const log = await createEventLog({ database, url: urls.database, onError: report })
   const jobs = await createJobs({ url: urls.database, onError: report })
 
-  const { sharedToken, webUrl, rateLimitRetryMs } = config.upstream
+  const { sharedToken, webUrl, rateLimitRetryMs, mintsPerWeek } = config.upstream
   const sessions = createSessions({ db })
   const users = createUsers({ db, sessions })
-  const accounts = createAccounts({ db, vault, upstream, sharedToken, webUrl, rateLimitRetryMs })
+  const accounts = createAccounts({
+    db,
+    vault,
+    upstream,
+    sharedToken,
+    webUrl,
+    rateLimitRetryMs,
+    mintsPerWeek,
+  })
   const projects = createProjects({ db, log, accounts, upstream })
   const timelines = createTimelines({ db, log, projects, upstream })
   const credits = createCredits({ accounts, upstream })

@@ -25,12 +25,14 @@ const VARIABLES = [
   'LOG_LEVEL',
   'RENDER_POLL_MS',
   'RATE_LIMIT_RETRY_MS',
+  'MINTS_PER_WEEK',
   'RUN_LIMIT_MS',
   'STREAM_SILENCE_MS',
   'STREAM_NOTICE_MS',
   'RECONCILE_FIRST_MS',
   'RECONCILE_EVERY_MS',
   'RECONCILE_READS',
+  'SILENT_END_MS',
   'MAX_UPLOAD_BYTES',
 ] as const
 
@@ -57,6 +59,8 @@ export interface Config {
     streaming: boolean
     bodyCase: 'snake' | 'camel'
     rateLimitRetryMs: number
+    /** Anonymous tokens in 7 days, for all guests together (upstream-contract §0.6). */
+    mintsPerWeek: number
   }
   /** `null` means: generated under `dataDir`. The first key seals, all of them open. */
   tokenKeys: TokenKey[] | null
@@ -65,6 +69,8 @@ export interface Config {
     silenceMs: number
     noticeMs: number
     reconcile: { firstMs: number; everyMs: number; reads: number }
+    /** How long to look for what an answer without words has changed. */
+    silentEndMs: number
   }
   renders: { pollMs: number }
   uploads: { maxBytes: number }
@@ -120,6 +126,8 @@ export function toConfig(env: Env): Config {
   const production = oneOf('NODE_ENV', ['production', 'development', 'test'], 'development') === 'production'
   // The sandbox works in seconds, so waiting as long as for the real backend would only bore.
   const sandbox = env.NEMO_API_URL === undefined
+  // Plain http is a sandbox somewhere else; it gives tokens away freely.
+  const rationed = /^https:/i.test(env.NEMO_API_URL ?? '')
   const config: Config = {
     production,
     http: {
@@ -139,6 +147,7 @@ export function toConfig(env: Env): Config {
       streaming: oneOf('NEMO_STREAMING', ['true', 'false'], 'true') === 'true',
       bodyCase: oneOf('NEMO_BODY_CASE', ['snake', 'camel'], 'snake'),
       rateLimitRetryMs: integer('RATE_LIMIT_RETRY_MS', 30_000, 1, 3_600_000),
+      mintsPerWeek: integer('MINTS_PER_WEEK', rationed ? 10 : 1_000, 0, 1_000_000),
     },
     tokenKeys: tokenKeys(env.TOKEN_KEYS, why => wrong('TOKEN_KEYS', why)),
     runs: {
@@ -150,6 +159,7 @@ export function toConfig(env: Env): Config {
         everyMs: integer('RECONCILE_EVERY_MS', sandbox ? 3_000 : 60_000, 1, 3_600_000),
         reads: integer('RECONCILE_READS', 5, 1, 100),
       },
+      silentEndMs: integer('SILENT_END_MS', sandbox ? 3_000 : 20_000, 0, 300_000),
     },
     renders: { pollMs: integer('RENDER_POLL_MS', sandbox ? 2_000 : 30_000, 10, 3_600_000) },
     uploads: { maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000) },

@@ -61,6 +61,13 @@ t.test('the waiting suits the backend: the sandbox answers within seconds', asyn
   t.same(waiting({}), { firstMs: 3_000, everyMs: 3_000, reads: 5, pollMs: 2_000 })
 })
 
+t.test('tokens for guests are rationed where the real backend gives them away', async t => {
+  const ration = (env: Record<string, string>) => configOf(env).upstream.mintsPerWeek
+  t.equal(ration({ NEMO_API_URL: 'https://api.example' }), 10)
+  t.equal(ration({ NEMO_API_URL: 'http://127.0.0.1:9100' }), 1_000)
+  t.equal(ration({}), 1_000)
+})
+
 t.test('every setting reaches its place', async t => {
   const config = configOf({
     ...PRODUCTION,
@@ -80,12 +87,14 @@ t.test('every setting reaches its place', async t => {
     LOG_LEVEL: 'warn',
     RENDER_POLL_MS: '1000',
     RATE_LIMIT_RETRY_MS: '2000',
+    MINTS_PER_WEEK: '20',
     RUN_LIMIT_MS: '3000',
     STREAM_SILENCE_MS: '4000',
     STREAM_NOTICE_MS: '5000',
     RECONCILE_FIRST_MS: '0',
     RECONCILE_EVERY_MS: '7000',
     RECONCILE_READS: '8',
+    SILENT_END_MS: '600',
     MAX_UPLOAD_BYTES: '9000',
   })
   t.same(config, {
@@ -107,6 +116,7 @@ t.test('every setting reaches its place', async t => {
       streaming: false,
       bodyCase: 'camel',
       rateLimitRetryMs: 2000,
+      mintsPerWeek: 20,
     },
     tokenKeys: [
       { id: 'new', secret: Buffer.alloc(32, 7) },
@@ -117,6 +127,7 @@ t.test('every setting reaches its place', async t => {
       silenceMs: 4000,
       noticeMs: 5000,
       reconcile: { firstMs: 0, everyMs: 7000, reads: 8 },
+      silentEndMs: 600,
     },
     renders: { pollMs: 1000 },
     uploads: { maxBytes: 9000 },
@@ -142,12 +153,14 @@ t.test('all mistakes are named together, in one message', async t => {
     LOG_LEVEL: 'loud',
     RENDER_POLL_MS: '0',
     RATE_LIMIT_RETRY_MS: '-1',
+    MINTS_PER_WEEK: 'ten',
     RUN_LIMIT_MS: '1.5',
     STREAM_SILENCE_MS: '1e3',
     STREAM_NOTICE_MS: '0x10',
     RECONCILE_FIRST_MS: 'soon',
     RECONCILE_EVERY_MS: '99999999999999999999',
     RECONCILE_READS: '101',
+    SILENT_END_MS: '-5',
     MAX_UPLOAD_BYTES: '0',
   }
   const mistakes = mistakesOf(wrong)

@@ -73,6 +73,9 @@ export const upstreamAccounts = pgTable('upstream_accounts', {
   sealedToken: text('sealed_token'),
   tokenExpiresAt: at('token_expires_at'),
   generation: integer().notNull().default(0),
+  /** The anonymous token of a user who linked an account: minting another one would use up the budget. */
+  guestSealedToken: text('guest_sealed_token'),
+  guestTokenExpiresAt: at('guest_token_expires_at'),
   upstreamUserId: text('upstream_user_id'),
   state: text({ enum: ['none', 'ready', 'reauth_required', 'rate_limited'] })
     .notNull()
@@ -84,6 +87,22 @@ export const upstreamAccounts = pgTable('upstream_accounts', {
   createdAt: at('created_at').notNull().defaultNow(),
   updatedAt: at('updated_at').notNull().defaultNow(),
 })
+
+/**
+ * One row for each anonymous token that was asked for, written before the call: `unknown` until its answer is there,
+ * and for good when none came. Without a foreign key, because a user who is gone does not give the token back.
+ */
+export const mints = pgTable(
+  'mints',
+  {
+    id: id().primaryKey().defaultRandom(),
+    userId: id('user_id').notNull(),
+    clientId: uuid('client_id').notNull(),
+    outcome: text({ enum: ['delivered', 'refused', 'unknown'] }).notNull(),
+    at: at('at').notNull().defaultNow(),
+  },
+  t => [index('mints_at').on(t.at)],
+)
 
 export const projects = pgTable(
   'projects',

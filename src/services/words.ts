@@ -52,6 +52,7 @@ export type UserStateCode =
   | 'upgrade_required'
   | 'reauth_required'
   | 'rate_limited'
+  | 'rate_limited_anonymous'
   | 'unsupported_media'
   | 'file_too_large'
   | 'upstream_unavailable'
@@ -83,6 +84,8 @@ const en: Words = {
     upgrade_required: 'Your plan does not include this. Upgrade your plan to continue.',
     reauth_required: 'Your NemoVideo account needs to be linked again. Link it to continue.',
     rate_limited: 'There are too many requests at the moment. Please try again a little later.',
+    rate_limited_anonymous:
+      'There is no free place for a new guest at the moment. Link your NemoVideo account to begin now, or come back later.',
     unsupported_media:
       'This file type is not supported. Please use mp4, mov, avi, webm, mkv, jpg, png, gif, webp, mp3, wav, m4a or aac.',
     file_too_large: 'This file is too large. Please compress or trim it and upload it again.',
@@ -156,6 +159,7 @@ const zh: Words = {
     upgrade_required: '您当前的套餐不包含此功能，升级套餐后即可继续。',
     reauth_required: '您的 NemoVideo 账户需要重新关联，关联后即可继续。',
     rate_limited: '当前请求过多，请稍后再试。',
+    rate_limited_anonymous: '暂时没有新的访客名额。关联您的 NemoVideo 账户即可立即开始，也可以稍后再来。',
     unsupported_media:
       '不支持此文件类型。请使用 mp4、mov、avi、webm、mkv、jpg、png、gif、webp、mp3、wav、m4a 或 aac。',
     file_too_large: '文件过大，请压缩或裁剪后重新上传。',

@@ -24,6 +24,7 @@ export const FAST = {
   RATE_LIMIT_RETRY_MS: '200',
   RECONCILE_FIRST_MS: '200',
   RECONCILE_EVERY_MS: '200',
+  SILENT_END_MS: '400',
 }
 
 export const TEST_KEYS = `test:${Buffer.alloc(32, 7).toString('base64')}`

@@ -30,8 +30,8 @@ export interface Endings {
   /** The message was refused and nothing was done. */
   refused(failure: Failure): Promise<void>
   failed(code: ProblemCode, said: Said): Promise<void>
-  /** `sent: false` when the message never left. */
-  stopped(said: Said, sent: boolean): Promise<void>
+  /** The message never left, or changed nothing that can be seen. */
+  stopped(said: Said): Promise<void>
 }
 
 export function createEndings({ accounts }: { accounts: Accounts }, work: Work): Endings {
@@ -118,13 +118,16 @@ export function createEndings({ accounts }: { accounts: Accounts }, work: Work):
       const problem = await work.withDatabase(() =>
         accounts.userProblem(code, work.run.userId, project.language),
       )
-      await failWith(problem, said, code === 'outcome_unknown' ? { outcome: 'unknown' } : {})
+      // An unknown outcome has been waited for; after another error the upstream may still be at work.
+      const change =
+        code === 'outcome_unknown' ? { outcome: 'unknown' as const } : { settled: !work.run.startedAt }
+      await failWith(problem, said, change)
     },
 
-    async stopped(said, sent) {
+    async stopped(said) {
       await once(async (tx, append) => {
         await tell(append, [...said.last, runFinished(work.run, 'cancelled')])
-        await end(tx, append, null, { state: 'stopped', settled: !sent, ...replyOf(said) })
+        await end(tx, append, null, { state: 'stopped', ...replyOf(said) })
       })
     },
   }

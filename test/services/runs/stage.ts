@@ -34,7 +34,7 @@ export async function setStage(
   t: Test,
   options: {
     speed?: Partial<Speed>
-    limits?: Partial<{ limitMs: number; silenceMs: number; noticeMs: number }>
+    limits?: Partial<{ limitMs: number; silenceMs: number; noticeMs: number; silentEndMs: number }>
     reconcile?: Partial<{ firstMs: number; everyMs: number; reads: number }>
     rateLimitRetryMs?: number
     sharedToken?: boolean
@@ -67,6 +67,7 @@ export async function setStage(
     sharedToken: options.sharedToken ? sandbox.state.issueToken().token : null,
     webUrl: 'https://nemovideo.example',
     rateLimitRetryMs,
+    mintsPerWeek: 1_000,
   })
   const projects = createProjects({ db, log, accounts, upstream })
   const timelines = createTimelines({ db, log, projects, upstream })
@@ -85,6 +86,7 @@ export async function setStage(
         limitMs: 5_000,
         silenceMs: 2_000,
         noticeMs: 60_000,
+        silentEndMs: 100,
         ...options.limits,
         reconcile: { firstMs: 20, everyMs: 20, reads: 3, ...options.reconcile },
       },
