@@ -10,6 +10,7 @@ import type { Services } from './routes/index.ts'
 import { createAccounts } from './services/accounts/accounts.ts'
 import { developmentKeys } from './services/accounts/token-keys.ts'
 import { createTokenVault } from './services/accounts/token-vault.ts'
+import { createAgui } from './services/agui/agui.ts'
 import { createCredits } from './services/credits.ts'
 import { createEventLog } from './services/events/log.ts'
 import { createIdempotency } from './services/idempotency.ts'
@@ -97,6 +98,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     credits,
     maxUploadBytes: maxBytes,
   })
+  const agui = createAgui({ db, log, projects, messages, runs })
   const idempotency = createIdempotency({ db })
   const services: Services = {
     users,
@@ -105,6 +107,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     projects,
     timelines,
     messages,
+    agui,
     runs,
     renders,
     uploads,

@@ -28,6 +28,37 @@ export async function findRequested(db: Db, userId: string, requestKey: string):
   return row
 }
 
+/** The run that an AG-UI client of this project calls `alias`. */
+export async function findAliased(db: Db, projectId: string, alias: string): Promise<RunRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.alias, alias), eq(runs.projectId, projectId)))
+  return row
+}
+
+/** The newest of the user's runs with this alias, whatever its project. */
+export async function findAliasedOf(db: Db, userId: string, alias: string): Promise<RunRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.alias, alias), eq(runs.userId, userId)))
+    .orderBy(desc(runs.id))
+    .limit(1)
+  return row
+}
+
+/** The run that is at work, or else the one whose turn is next. */
+export async function currentRun(db: Db, projectId: string): Promise<RunRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.projectId, projectId), inArray(runs.state, [...UNFINISHED])))
+    .orderBy(sql`${runs.state} = 'queued'`, runs.id)
+    .limit(1)
+  return row
+}
+
 /** Newest first. */
 export async function listRuns(
   db: Db,

@@ -139,6 +139,10 @@ export const runs = pgTable(
     platform: text().notNull(),
     /** The client's Idempotency-Key: the same request, made again after a crash, finds this row. */
     requestKey: text('request_key'),
+    /** The `runId` of an AG-UI client, which knows the run by this name. */
+    alias: text(),
+    /** Where the log tells that the message was accepted: what it tells of the run comes after. */
+    acceptedSeq: bigint('accepted_seq', { mode: 'number' }).notNull().default(0),
     text: text().notNull(),
     state: text({ enum: ['queued', 'running', 'reconciling', 'completed', 'failed', 'stopped'] }).notNull(),
     delivery: text({ enum: ['not_sent', 'sent', 'acknowledged', 'unknown'] })
@@ -171,6 +175,7 @@ export const runs = pgTable(
   t => [
     index('runs_project').on(t.projectId, t.id),
     uniqueIndex('runs_request_key').on(t.userId, t.requestKey),
+    uniqueIndex('runs_alias').on(t.alias, t.projectId).where(sql`alias is not null`),
     index('runs_active').on(t.projectId).where(sql`state in ('queued', 'running', 'reconciling')`),
   ],
 )

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { notFound, ProblemError } from '../problems.ts'
 import type { Accounts } from '../services/accounts/accounts.ts'
+import type { Agui } from '../services/agui/agui.ts'
 import type { Credits } from '../services/credits.ts'
 import type { EventLog } from '../services/events/log.ts'
 import type { Idempotency } from '../services/idempotency.ts'
@@ -12,6 +13,7 @@ import type { Timelines } from '../services/timeline/timeline.ts'
 import type { Uploads } from '../services/uploads/uploads.ts'
 import type { Sessions } from '../services/users/sessions.ts'
 import type { Users } from '../services/users/users.ts'
+import { aguiRoutes } from './agui.ts'
 import { authRoutes } from './auth.ts'
 import { creditRoutes } from './credits.ts'
 import { docRoutes } from './docs.ts'
@@ -37,6 +39,7 @@ export interface Services {
   projects: Projects
   timelines: Timelines
   messages: Messages
+  agui: Agui
   runs: Runs
   renders: Renders
   uploads: Uploads
@@ -77,6 +80,7 @@ export async function addRoutes(
   await app.register(messageRoutes, services)
   await app.register(runRoutes, services)
   await app.register(eventRoutes, { ...services, readers, closing: options.closing })
+  await app.register(aguiRoutes, { ...services, readers, closing: options.closing })
   await app.register(liveRoutes, { ...services, ...options, readers })
   await app.register(uploadRoutes, services)
   await app.register(renderRoutes, services)

@@ -36,7 +36,7 @@ export async function testApp(
   return { url, app, sandbox, database }
 }
 
-/** Writes entries as another instance would, with texts of `bytes` letters; resolves once they are committed. */
+/** Writes entries, of a run if one is given, as another instance would, with texts of `bytes` letters. */
 export async function logWriter(t: Test, url: string) {
   const database = openDatabase(url, () => {})
   const log = await createEventLog({ database, url, onError: () => {} })
@@ -44,11 +44,12 @@ export async function logWriter(t: Test, url: string) {
     await log.close()
     await database.close()
   })
-  return (projectId: string, count: number, bytes = 1) =>
+  return (projectId: string, count: number, bytes = 1, runId?: string) =>
     log.transaction((_, append) =>
       append(
         projectId,
         Array.from({ length: count }, (_, n) => custom('project.updated', { n, text: 'x'.repeat(bytes) })),
+        runId,
       ),
     )
 }

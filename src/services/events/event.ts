@@ -4,7 +4,13 @@ export type { Entry }
 
 /** The part of AG-UI 1.0 that reelgate speaks. Tool calls and reasoning are never in the log. */
 export type Chunk =
-  | { type: 'RUN_STARTED'; threadId: string; runId: string; timestamp: number }
+  | {
+      type: 'RUN_STARTED'
+      threadId: string
+      runId: string
+      timestamp: number
+      metadata?: Record<string, unknown>
+    }
   | { type: 'TEXT_MESSAGE_START'; messageId: string; role: 'assistant' }
   | { type: 'TEXT_MESSAGE_CONTENT'; messageId: string; delta: string }
   | { type: 'TEXT_MESSAGE_END'; messageId: string }
