@@ -3,6 +3,7 @@ import type { Config } from './config.ts'
 import { openDatabase } from './db/client.ts'
 import { readEpoch } from './db/events.ts'
 import { sweepKeys } from './db/idempotency.ts'
+import { createLocks } from './db/locks.ts'
 import { sweepExpired } from './db/users.ts'
 import { createHttp } from './http.ts'
 import { VERSION } from './logger.ts'
@@ -21,6 +22,7 @@ import { createProjects } from './services/projects.ts'
 import { createRenders } from './services/renders/renders.ts'
 import { createRuns } from './services/runs/runs.ts'
 import { createTimelines } from './services/timeline/timeline.ts'
+import { openResumable } from './services/uploads/open-resumable.ts'
 import { createUploads } from './services/uploads/uploads.ts'
 import { createUpstreamClient } from './services/upstream/client.ts'
 import { createSessions } from './services/users/sessions.ts'
@@ -72,7 +74,20 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const timelines = createTimelines({ db, log, projects, upstream })
   const credits = createCredits({ accounts, upstream })
   const { maxBytes } = config.uploads
+  const locks = createLocks(urls.database, report)
   const uploads = createUploads({ db, log, accounts, projects, timelines, upstream, maxBytes })
+  const resumable = await openResumable({
+    db,
+    log,
+    accounts,
+    projects,
+    timelines,
+    upstream,
+    jobs,
+    locks,
+    config,
+    onError: report,
+  })
   const { pollMs } = config.renders
   const renders = createRenders({ db, log, accounts, projects, timelines, upstream, pollMs, onError: report })
   let dispatcher: Dispatcher | undefined
@@ -111,6 +126,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     runs,
     renders,
     uploads,
+    resumable,
     credits,
     log,
     idempotency,
@@ -125,6 +141,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
   http = await createHttp({ config, services, closing: closing.signal, isReady })
 
   renders.start()
+  resumable.start()
   dispatcher = await jobs.work({
     run: (job, signal) => runs.work(job, signal),
     sweep: async () => {
@@ -140,10 +157,11 @@ export async function createApp(config: Config, urls: { database: string; upstre
       closing.abort()
       // A connection that sends nothing, or an upload that does not end, must not hold the process.
       const cut = setTimeout(() => http.server.closeAllConnections(), RUN_GRACE_MS)
-      await Promise.all([http.close(), dispatcher.stop(RUN_GRACE_MS), renders.stop()])
+      await Promise.all([http.close(), dispatcher.stop(RUN_GRACE_MS), renders.stop(), resumable.stop()])
       clearTimeout(cut)
       runs.close()
       await jobs.stop()
+      await locks.close()
       await log.close()
       await upstream.close()
       await database.close()

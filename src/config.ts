@@ -34,6 +34,12 @@ const VARIABLES = [
   'RECONCILE_READS',
   'SILENT_END_MS',
   'MAX_UPLOAD_BYTES',
+  'SPOOL_QUOTA_BYTES',
+  'UPLOADS_S3_BUCKET',
+  'UPLOADS_S3_REGION',
+  'UPLOADS_S3_ENDPOINT',
+  'UPLOADS_S3_ACCESS_KEY_ID',
+  'UPLOADS_S3_SECRET_ACCESS_KEY',
 ] as const
 
 export type Env = Record<(typeof VARIABLES)[number], string | undefined>
@@ -41,6 +47,15 @@ export type Env = Record<(typeof VARIABLES)[number], string | undefined>
 export interface TokenKey {
   id: string
   secret: Buffer
+}
+
+export interface S3Config {
+  bucket: string
+  region: string
+  /** `null` means: Amazon's. */
+  endpoint: string | null
+  /** `null` means: as the AWS SDK finds them, in the environment or from the machine's role. */
+  credentials: { accessKeyId: string; secretAccessKey: string } | null
 }
 
 export interface Config {
@@ -73,7 +88,13 @@ export interface Config {
     silentEndMs: number
   }
   renders: { pollMs: number }
-  uploads: { maxBytes: number }
+  uploads: {
+    maxBytes: number
+    /** What resumable uploads may take up at once. */
+    spoolQuotaBytes: number
+    /** `null` means: they are kept under `dataDir`. */
+    s3: S3Config | null
+  }
   opsToken: string | null
 }
 
@@ -162,7 +183,11 @@ export function toConfig(env: Env): Config {
       silentEndMs: integer('SILENT_END_MS', sandbox ? 3_000 : 20_000, 0, 300_000),
     },
     renders: { pollMs: integer('RENDER_POLL_MS', sandbox ? 2_000 : 30_000, 10, 3_600_000) },
-    uploads: { maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000) },
+    uploads: {
+      maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000),
+      spoolQuotaBytes: integer('SPOOL_QUOTA_BYTES', 20_000_000_000, 0, 100_000_000_000_000),
+      s3: s3(env, url('UPLOADS_S3_ENDPOINT', ['http:', 'https:']), wrong),
+    },
     opsToken: header('OPS_TOKEN', null),
   }
   if (production) {
@@ -173,6 +198,32 @@ export function toConfig(env: Env): Config {
   }
   if (mistakes.length > 0) throw new ConfigError(mistakes)
   return config
+}
+
+function s3(
+  env: Env,
+  endpoint: string | null,
+  wrong: (name: keyof Env, why: string) => void,
+): S3Config | null {
+  const { UPLOADS_S3_BUCKET: bucket, UPLOADS_S3_REGION: region = 'us-east-1' } = env
+  const { UPLOADS_S3_ACCESS_KEY_ID: accessKeyId, UPLOADS_S3_SECRET_ACCESS_KEY: secretAccessKey } = env
+  const others = [
+    'UPLOADS_S3_REGION',
+    'UPLOADS_S3_ENDPOINT',
+    'UPLOADS_S3_ACCESS_KEY_ID',
+    'UPLOADS_S3_SECRET_ACCESS_KEY',
+  ] as const
+  if (!bucket) {
+    for (const name of others) if (env[name]) wrong(name, 'means nothing without UPLOADS_S3_BUCKET')
+    return null
+  }
+  if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket))
+    wrong('UPLOADS_S3_BUCKET', 'must be the name of a bucket')
+  if (!/^[a-z0-9-]{2,32}$/.test(region)) wrong('UPLOADS_S3_REGION', 'must be a region such as eu-central-1')
+  if (!accessKeyId !== !secretAccessKey)
+    wrong('UPLOADS_S3_ACCESS_KEY_ID', 'and UPLOADS_S3_SECRET_ACCESS_KEY must both be set, or neither of them')
+  const credentials = accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey } : null
+  return { bucket, region, endpoint, credentials }
 }
 
 const list = (value: string) =>

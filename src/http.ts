@@ -10,6 +10,7 @@ import { handleError, handleNotFound } from './problems.ts'
 import { addAuthentication } from './routes/authenticate.ts'
 import { addRoutes, type Services } from './routes/index.ts'
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
+import { addTusDiscovery } from './routes/resumable.ts'
 
 const MAX_BODY_BYTES = 1024 * 1024
 
@@ -76,11 +77,25 @@ export async function createHttp(options: {
     }),
   })
   addAuthentication(app, services.sessions, config.http.allowedOrigins)
+  addTusDiscovery(app, services)
   await app.register(cors, {
     origin: config.http.allowedOrigins,
     credentials: true,
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    exposedHeaders: ['location', 'retry-after', 'idempotent-replayed', 'content-disposition'],
+    exposedHeaders: [
+      'location',
+      'retry-after',
+      'idempotent-replayed',
+      'content-disposition',
+      'tus-resumable',
+      'tus-version',
+      'tus-extension',
+      'tus-max-size',
+      'upload-offset',
+      'upload-length',
+      'upload-expires',
+      'upload-metadata',
+    ],
     maxAge: 3_600,
   })
   await addRoutes(app, services, { allowedOrigins: config.http.allowedOrigins, closing, isReady })

@@ -234,6 +234,33 @@ export const uploads = pgTable(
   ],
 )
 
+/**
+ * What is kept of an upload until its bytes have been forwarded: while the row is there, `spool` may hold a file of
+ * its name. `delivery` is what is known of its way upstream; after `sent`, the project is looked at before it is sent
+ * again: whether the session of `sessionGeneration` has a file named `upstreamName`.
+ */
+export const uploadSpools = pgTable(
+  'upload_spools',
+  {
+    uploadId: id('upload_id')
+      .primaryKey()
+      .references(() => uploads.id, { onDelete: 'cascade' }),
+    spool: text().notNull(),
+    platform: text().notNull(),
+    declaredType: text('declared_type').notNull(),
+    /** The header `Upload-Metadata` as it came. */
+    metadata: text().notNull(),
+    received: bigint({ mode: 'number' }).notNull().default(0),
+    delivery: text({ enum: ['not_sent', 'sent'] })
+      .notNull()
+      .default('not_sent'),
+    sessionGeneration: integer('session_generation'),
+    upstreamName: text('upstream_name'),
+    expiresAt: at('expires_at').notNull(),
+  },
+  t => [index('upload_spools_spool').on(t.spool), index('upload_spools_expires').on(t.expiresAt)],
+)
+
 /** `nextPollAt` decides when a render is looked at again; claiming it moves it ahead, which is the lease. */
 export const renders = pgTable(
   'renders',

@@ -10,6 +10,7 @@ import type { Projects } from '../services/projects.ts'
 import type { Renders } from '../services/renders/renders.ts'
 import type { Runs } from '../services/runs/runs.ts'
 import type { Timelines } from '../services/timeline/timeline.ts'
+import type { Resumable } from '../services/uploads/resumable.ts'
 import type { Uploads } from '../services/uploads/uploads.ts'
 import type { Sessions } from '../services/users/sessions.ts'
 import type { Users } from '../services/users/users.ts'
@@ -26,6 +27,7 @@ import { messageRoutes } from './messages.ts'
 import { projectRoutes } from './projects.ts'
 import { createReaders } from './readers.ts'
 import { renderRoutes } from './renders.ts'
+import { resumableRoutes } from './resumable.ts'
 import { runRoutes } from './runs.ts'
 import { namedSchemas, problemResponse } from './schemas.ts'
 import { timelineRoutes } from './timeline.ts'
@@ -43,6 +45,7 @@ export interface Services {
   runs: Runs
   renders: Renders
   uploads: Uploads
+  resumable: Resumable
   credits: Credits
   log: EventLog
   idempotency: Idempotency
@@ -83,6 +86,7 @@ export async function addRoutes(
   await app.register(aguiRoutes, { ...services, readers, closing: options.closing })
   await app.register(liveRoutes, { ...services, ...options, readers })
   await app.register(uploadRoutes, services)
+  await app.register(resumableRoutes, services)
   await app.register(renderRoutes, services)
   await app.register(creditRoutes, services)
 }

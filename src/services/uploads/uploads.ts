@@ -11,6 +11,7 @@ import type { Timelines } from '../timeline/timeline.ts'
 import type { Media, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
 import { labelOf, nameInUrl, upstreamName } from './filenames.ts'
+import { createLook } from './look.ts'
 import { HEAD_BYTES, mediaTypeOf } from './media-types.ts'
 import { BODY_LIMITS, type BodyLimits, type FileBody, type IncomingFile, openBody } from './multipart-body.ts'
 import { type Beginning, createRecords, fileProblem } from './records.ts'
@@ -47,6 +48,7 @@ export function createUploads(options: {
   const { db, log, accounts, projects, timelines, upstream, maxBytes } = options
   const limits = { ...BODY_LIMITS, ...options.limits }
   const records = createRecords({ db, log })
+  const look = createLook({ log, timelines })
 
   async function receiveOne(caller: Caller, project: ProjectRow, file: IncomingFile, body: FileBody) {
     const filename = labelOf(file.filename)
@@ -108,17 +110,6 @@ export function createUploads(options: {
     const inTheMiddle = silent && body?.begun && !body.ended
     if (failure.kind === 'aborted' || inTheMiddle) return fileProblem('upload_interrupted', project)
     return accounts.problem(failure, caller.userId, project.language)
-  }
-
-  /** Brings the project up to date with what was added. The file is in it whether this succeeds or not. */
-  async function look(caller: Caller, project: ProjectRow): Promise<void> {
-    try {
-      const read = await timelines.read(project, caller)
-      if (read.kind !== 'ok') return
-      await log.transaction((tx, append) => timelines.observe(tx, append, project.id, read.value))
-    } catch {
-      // The next read finds it.
-    }
   }
 
   return {
