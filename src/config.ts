@@ -32,6 +32,8 @@ const VARIABLES = [
   'RECONCILE_EVERY_MS',
   'RECONCILE_READS',
   'MAX_UPLOAD_BYTES',
+  'KEEP_RENDERS',
+  'CRASH_AT',
 ] as const
 
 export type Env = Record<(typeof VARIABLES)[number], string | undefined>
@@ -66,9 +68,15 @@ export interface Config {
     noticeMs: number
     reconcile: { firstMs: number; everyMs: number; reads: number }
   }
-  renders: { pollMs: number }
+  renders: {
+    pollMs: number
+    /** Keep a copy of each finished film under `dataDir`. */
+    keep: boolean
+  }
   uploads: { maxBytes: number }
   opsToken: string | null
+  /** For tests: where this process is to die or to freeze, and at which passing. */
+  crashAt: { point: string; how: 'kill' | 'stop'; hit: number } | null
 }
 
 export class ConfigError extends Error {
@@ -151,18 +159,33 @@ export function toConfig(env: Env): Config {
         reads: integer('RECONCILE_READS', 5, 1, 100),
       },
     },
-    renders: { pollMs: integer('RENDER_POLL_MS', sandbox ? 2_000 : 30_000, 10, 3_600_000) },
+    renders: {
+      pollMs: integer('RENDER_POLL_MS', sandbox ? 2_000 : 30_000, 10, 3_600_000),
+      keep: oneOf('KEEP_RENDERS', ['0', '1'], '0') === '1',
+    },
     uploads: { maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000) },
     opsToken: header('OPS_TOKEN', null),
+    crashAt: crashAt(env.CRASH_AT, why => wrong('CRASH_AT', why)),
   }
   if (production) {
     if (!env.DATABASE_URL)
       wrong('DATABASE_URL', 'must be set in production: the embedded database is for development')
     if (!env.NEMO_API_URL) wrong('NEMO_API_URL', 'must be set in production: the sandbox is for development')
+    if (env.CRASH_AT) wrong('CRASH_AT', 'must not be set in production: it ends the process')
     if (!env.TOKEN_KEYS) wrong('TOKEN_KEYS', 'must be set in production: generated keys are for development')
   }
   if (mistakes.length > 0) throw new ConfigError(mistakes)
   return config
+}
+
+/** `point`, `point:stop`, `point:kill:3` (at the third passing). */
+function crashAt(value: string | undefined, wrong: (why: string) => void): Config['crashAt'] {
+  if (value === undefined) return null
+  const [, point = '', how = 'kill', hit = '1'] =
+    /^([a-z_]+\.[a-z_]+)(?::(kill|stop))?(?::([1-9]\d{0,3}))?$/.exec(value) ?? []
+  if (!point)
+    wrong('must be a point such as render.after_post, then :kill or :stop, then :n for the n-th time')
+  return { point, how: how as 'kill' | 'stop', hit: Number(hit) }
 }
 
 const list = (value: string) =>

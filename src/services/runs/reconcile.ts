@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../../config.ts'
+import { crashPoint } from '../../crash-points.ts'
 import { updateRun } from '../../db/runs.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { Endings, Said } from './endings.ts'
@@ -48,6 +49,7 @@ export async function reconcile(
     await work.pause(Math.max(0, wait))
     if (work.signals.stop.aborted) return endings.stopped(asSaid(), true)
     const state = await work.read()
+    crashPoint('run.after_reconcile_read')
     const nextReadAt = new Date(Date.now() + everyMs)
     if (state.kind !== 'ok') {
       if (Date.now() > giveUpAt) return endings.failed('outcome_unknown', asSaid())
