@@ -1,6 +1,7 @@
 import closeWithGrace from 'close-with-grace'
 import { createApp } from './app.ts'
 import { ConfigError, readEnv, toConfig } from './config.ts'
+import { armCrashPoint } from './crash-points.ts'
 import { migrate, SchemaTooNewError } from './db/migrate.ts'
 import { waitForDatabase } from './db/wait.ts'
 import { startDevelopment } from './development.ts'
@@ -11,6 +12,7 @@ const CLOSE_MS = 24_000
 
 try {
   const config = toConfig(readEnv())
+  if (config.crashAt) armCrashPoint(config.crashAt)
   const development = await startDevelopment(config)
   const { urls } = development
   await waitForDatabase(urls.database)

@@ -54,7 +54,7 @@ t.test('with nothing set, a fresh machine has all it needs', async t => {
 t.test('the waiting suits the backend: the sandbox answers within seconds', async t => {
   const waiting = (env: Record<string, string>) => {
     const { runs, renders } = configOf(env)
-    return { ...runs.reconcile, ...renders }
+    return { ...runs.reconcile, pollMs: renders.pollMs }
   }
   const patient = { firstMs: 30_000, everyMs: 60_000, reads: 5, pollMs: 30_000 }
   t.same(waiting({ NEMO_API_URL: 'https://api.example' }), patient)
@@ -96,6 +96,7 @@ t.test('every setting reaches its place', async t => {
     RECONCILE_READS: '8',
     SILENT_END_MS: '600',
     MAX_UPLOAD_BYTES: '9000',
+    KEEP_RENDERS: '1',
   })
   t.same(config, {
     production: true,
@@ -129,9 +130,10 @@ t.test('every setting reaches its place', async t => {
       reconcile: { firstMs: 0, everyMs: 7000, reads: 8 },
       silentEndMs: 600,
     },
-    renders: { pollMs: 1000 },
+    renders: { pollMs: 1000, keep: true },
     uploads: { maxBytes: 9000 },
     opsToken: 'ops-secret',
+    crashAt: null,
   })
 })
 
@@ -239,4 +241,16 @@ t.test('proxies are addresses, ranges or the names of ranges', async t => {
     '1',
   ]
   for (const proxy of wrong) t.match(mistakesOf({ TRUST_PROXY: proxy }), [/^TRUST_PROXY/], proxy)
+})
+
+t.test('where a test has the process die', async t => {
+  t.same(configOf({ CRASH_AT: 'run.after_post' }).crashAt, { point: 'run.after_post', how: 'kill', hit: 1 })
+  t.same(configOf({ CRASH_AT: 'run.mid_stream:stop:3' }).crashAt, {
+    point: 'run.mid_stream',
+    how: 'stop',
+    hit: 3,
+  })
+  for (const wrong of ['run', 'run.after_post:pause', 'run.after_post:0', 'run.after_post:stop:'])
+    t.match(mistakesOf({ CRASH_AT: wrong }), [/^CRASH_AT must be a point/], wrong)
+  t.match(mistakesOf({ ...PRODUCTION, CRASH_AT: 'run.after_post' }), [/^CRASH_AT .*production/])
 })

@@ -23,7 +23,8 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
     statement_timeout: 15_000,
     // The server's limit cannot fire on a dead connection, so the client has one too.
     query_timeout: 20_000,
-    idle_in_transaction_session_timeout: 30_000,
+    // A process that freezes inside a transaction must not keep its rows from whoever takes over.
+    idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,
   })
   // Without a listener, an idle connection that the server ends would end this process.

@@ -76,7 +76,13 @@ export async function hurryQueued(db: Db, projectId: string): Promise<void> {
 
 /** Cancels a render that nobody has begun with; whoever looks at it just now loses the claim. */
 export async function cancelQueued(db: Db, id: string): Promise<RenderRow | undefined> {
-  return change(db, id, 'queued', { state: 'cancelled', lease: null, nextPollAt: null })
+  return change(db, id, 'queued', {
+    state: 'cancelled',
+    problem: null,
+    needsUserSince: null,
+    lease: null,
+    nextPollAt: null,
+  })
 }
 
 /** Notes the wish; an unclaimed render is looked at for it at once. */
@@ -107,6 +113,22 @@ async function change(db: Db, id: string, from: RenderState, to: Record<string, 
     .update(renders)
     .set(to)
     .where(and(eq(renders.id, id), eq(renders.state, from)))
+    .returning(fields)
+  return row
+}
+
+/** A render that was given up has ended well after all. Undefined when it is no lost one (any more). */
+export async function completeLost(
+  db: Db,
+  id: string,
+  film: Partial<typeof renders.$inferInsert>,
+): Promise<RenderRow | undefined> {
+  const [row] = await db
+    .update(renders)
+    .set({ ...film, state: 'completed', completedAt: sql`now()` })
+    .where(
+      and(eq(renders.id, id), eq(renders.state, 'failed'), sql`${renders.problem}->>'code' = 'render_lost'`),
+    )
     .returning(fields)
   return row
 }

@@ -287,6 +287,10 @@ export const renders = pgTable(
     cancelRequestedAt: at('cancel_requested_at'),
     polls: integer().notNull().default(0),
     nextPollAt: at('next_poll_at'),
+    /** The upstream takes the user's token no more: nothing goes on before they have come back. */
+    needsUserSince: at('needs_user_since'),
+    /** From then on it counts as lost, unless it waits for its user. */
+    followUntil: at('follow_until'),
     lease: uuid(),
     createdAt: at('created_at').notNull().defaultNow(),
     submittedAt: at('submitted_at'),

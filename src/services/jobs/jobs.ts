@@ -45,8 +45,9 @@ export async function createJobs(options: { url: string; onError(error: unknown)
     application_name: 'reelgate jobs',
     schema: 'jobs',
     max: 4,
-    superviseIntervalSeconds: 5,
-    monitorIntervalSeconds: 5,
+    // With the heartbeat's 10 s, the retry's delay and the dispatcher's poll, a dead worker's run goes on within 15 s.
+    superviseIntervalSeconds: 1,
+    monitorIntervalSeconds: 1,
     persistQueueStats: true,
     persistWarnings: true,
   })

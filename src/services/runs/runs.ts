@@ -1,6 +1,7 @@
 import { randomUUIDv7 } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Job } from 'pg-boss'
+import { crashPoint } from '../../crash-points.ts'
 import { lockProject } from '../../db/projects.ts'
 import {
   countUnfinished,
@@ -107,6 +108,7 @@ export function createRuns(
         await jobs.enqueueRun(tx, { projectId, runId: id })
         return toRun(row)
       })
+      crashPoint('run.after_accept')
       onQueued()
       return run
     },
@@ -144,6 +146,7 @@ export function createRuns(
       working.set(runId, stop)
       try {
         await advance(job.data, job.retryCount + 1, { stop: stop.signal, handOver })
+        crashPoint('run.after_end')
         await jobs.completeRun(job)
       } finally {
         // A later attempt of the same run may have come to this instance.
