@@ -18,6 +18,7 @@ import { createIdempotency } from './services/idempotency.ts'
 import type { Dispatcher } from './services/jobs/dispatcher.ts'
 import { createJobs } from './services/jobs/jobs.ts'
 import { createMessages } from './services/messages/messages.ts'
+import { createOps } from './services/ops.ts'
 import { createProjects } from './services/projects.ts'
 import { createRenders } from './services/renders/renders.ts'
 import { createRuns } from './services/runs/runs.ts'
@@ -130,6 +131,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     credits,
     log,
     idempotency,
+    ops: createOps({ db, renders }),
   }
 
   const isReady = async () =>

@@ -12,11 +12,16 @@ import { addRoutes, type Services } from './routes/index.ts'
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
 import { addTusDiscovery } from './routes/resumable.ts'
 
+const SECURITY = {
+  open: {},
+  'signed-in': { security: [{ bearer: [] }, { cookie: [] }] },
+  ops: { security: [{ operator: [] }] },
+}
 const MAX_BODY_BYTES = 1024 * 1024
 
 /** The HTTP server with every route on it. Listens to nothing yet. */
 export async function createHttp(options: {
-  config: Pick<Config, 'http' | 'logLevel'>
+  config: Pick<Config, 'http' | 'logLevel'> & Partial<Pick<Config, 'opsToken'>>
   services: Services
   closing: AbortSignal
   isReady(): Promise<boolean>
@@ -63,6 +68,7 @@ export async function createHttp(options: {
       components: {
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer' },
+          operator: { type: 'http', scheme: 'bearer', description: 'OPS_TOKEN of the gateway' },
           cookie: { type: 'apiKey', in: 'cookie', name: '__Host-reelgate' },
         },
       },
@@ -70,16 +76,15 @@ export async function createHttp(options: {
     refResolver: { buildLocalReference: (json, _base, _fragment, i) => String(json.$id ?? `def-${i}`) },
     transform: ({ schema, url, route }) => ({
       url,
-      schema:
-        route.config?.policy === 'signed-in'
-          ? { ...schema, security: [{ bearer: [] }, { cookie: [] }] }
-          : schema,
+      schema: { ...schema, ...SECURITY[route.config?.policy ?? 'open'] },
     }),
   })
-  addAuthentication(app, services.sessions, config.http.allowedOrigins)
+  const { opsToken = null } = config
+  const { allowedOrigins } = config.http
+  addAuthentication(app, services.sessions, { allowedOrigins, opsToken })
   addTusDiscovery(app, services)
   await app.register(cors, {
-    origin: config.http.allowedOrigins,
+    origin: allowedOrigins,
     credentials: true,
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
     exposedHeaders: [
@@ -98,6 +103,6 @@ export async function createHttp(options: {
     ],
     maxAge: 3_600,
   })
-  await addRoutes(app, services, { allowedOrigins: config.http.allowedOrigins, closing, isReady })
+  await addRoutes(app, services, { allowedOrigins, closing, isReady, forOperators: opsToken !== null })
   return app
 }

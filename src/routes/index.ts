@@ -6,6 +6,7 @@ import type { Credits } from '../services/credits.ts'
 import type { EventLog } from '../services/events/log.ts'
 import type { Idempotency } from '../services/idempotency.ts'
 import type { Messages } from '../services/messages/messages.ts'
+import type { Ops } from '../services/ops.ts'
 import type { Projects } from '../services/projects.ts'
 import type { Renders } from '../services/renders/renders.ts'
 import type { Runs } from '../services/runs/runs.ts'
@@ -24,6 +25,7 @@ import { addIdempotency } from './idempotency.ts'
 import { liveRoutes } from './live.ts'
 import { meRoutes } from './me.ts'
 import { messageRoutes } from './messages.ts'
+import { opsRoutes } from './ops.ts'
 import { projectRoutes } from './projects.ts'
 import { createReaders } from './readers.ts'
 import { renderRoutes } from './renders.ts'
@@ -49,13 +51,19 @@ export interface Services {
   credits: Credits
   log: EventLog
   idempotency: Idempotency
+  ops: Ops
 }
 
 /** The table of contents: every route of the gateway, in front of each its policy, behind it one service. */
 export async function addRoutes(
   app: FastifyInstance,
   services: Services,
-  options: { allowedOrigins: string[]; closing: AbortSignal; isReady(): Promise<boolean> },
+  options: {
+    allowedOrigins: string[]
+    closing: AbortSignal
+    isReady(): Promise<boolean>
+    forOperators: boolean
+  },
 ) {
   for (const schema of namedSchemas) app.addSchema(schema)
   app.setSchemaErrorFormatter((errors, part) =>
@@ -89,6 +97,7 @@ export async function addRoutes(
   await app.register(resumableRoutes, services)
   await app.register(renderRoutes, services)
   await app.register(creditRoutes, services)
+  if (options.forOperators) await app.register(opsRoutes, services)
 }
 
 function invalidRequest(error: { instancePath: string; message?: string } | undefined, part: string) {
