@@ -112,6 +112,8 @@ export async function createApp(config: Config, urls: { database: string; upstre
       () => false,
     ))
   http = await createHttp({ config, services, closing: closing.signal, isReady })
+  if (!(await database.tenants.guarded()))
+    http.log.warn('the role reelgate_app is not there: row level security does not apply (docs/security.md)')
 
   renders.start()
   dispatcher = await jobs.work({
