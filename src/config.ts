@@ -71,6 +71,20 @@ export interface Config {
   opsToken: string | null
 }
 
+/** The configured values that must never be printed. */
+export function secretsOf({ database, tokenKeys, upstream, opsToken }: Config): (string | null)[] {
+  const password = database.url === null ? null : new URL(database.url).password
+  return [
+    password,
+    password && decodeURIComponent(password),
+    upstream.sharedToken,
+    opsToken,
+    ...(tokenKeys ?? []).flatMap(({ secret }) =>
+      (['base64url', 'base64', 'hex'] as const).map(form => secret.toString(form).replace(/=+$/, '')),
+    ),
+  ]
+}
+
 export class ConfigError extends Error {
   readonly mistakes: string[]
 
