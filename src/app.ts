@@ -58,7 +58,15 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const { sharedToken, webUrl, rateLimitRetryMs } = config.upstream
   const sessions = createSessions({ db })
   const users = createUsers({ db, sessions })
-  const accounts = createAccounts({ db, vault, upstream, sharedToken, webUrl, rateLimitRetryMs })
+  const accounts = createAccounts({
+    db,
+    vault,
+    upstream,
+    sharedToken,
+    webUrl,
+    rateLimitRetryMs,
+    onError: report,
+  })
   const projects = createProjects({ db, log, accounts, upstream })
   const timelines = createTimelines({ db, log, projects, upstream })
   const credits = createCredits({ accounts, upstream })
