@@ -70,6 +70,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     webUrl,
     rateLimitRetryMs,
     mintsPerWeek,
+    onError: report,
   })
   const projects = createProjects({ db, log, accounts, upstream })
   const timelines = createTimelines({ db, log, projects, upstream })
@@ -141,6 +142,8 @@ export async function createApp(config: Config, urls: { database: string; upstre
       () => false,
     ))
   http = await createHttp({ config, services, closing: closing.signal, isReady })
+  if (!(await database.tenants.guarded()))
+    http.log.warn('the role reelgate_app is not there: row level security does not apply (docs/security.md)')
 
   renders.start()
   resumable.start()

@@ -106,6 +106,21 @@ export interface Config {
   crashAt: { point: string; how: 'kill' | 'stop'; hit: number } | null
 }
 
+/** The configured values that must never be printed. */
+export function secretsOf({ database, tokenKeys, upstream, uploads, opsToken }: Config): (string | null)[] {
+  const password = database.url === null ? null : new URL(database.url).password
+  return [
+    password,
+    password && decodeURIComponent(password),
+    upstream.sharedToken,
+    uploads.s3?.credentials?.secretAccessKey ?? null,
+    opsToken,
+    ...(tokenKeys ?? []).flatMap(({ secret }) =>
+      (['base64url', 'base64', 'hex'] as const).map(form => secret.toString(form).replace(/=+$/, '')),
+    ),
+  ]
+}
+
 export class ConfigError extends Error {
   readonly mistakes: string[]
 

@@ -1,6 +1,7 @@
 import { and, count, desc, eq, inArray, isNotNull, lt, lte, sql } from 'drizzle-orm'
 import type { Db } from './client.ts'
 import { runs } from './schema.ts'
+import { asUser } from './tenants.ts'
 
 export type RunRow = typeof runs.$inferSelect
 
@@ -12,10 +13,12 @@ export async function insertRun(db: Db, run: typeof runs.$inferInsert): Promise<
 }
 
 export async function findRun(db: Db, userId: string, id: string): Promise<RunRow | undefined> {
-  const [row] = await db
-    .select()
-    .from(runs)
-    .where(and(eq(runs.id, id), eq(runs.userId, userId)))
+  const [row] = await asUser(db, userId, own =>
+    own
+      .select()
+      .from(runs)
+      .where(and(eq(runs.id, id), eq(runs.userId, userId))),
+  )
   return row
 }
 

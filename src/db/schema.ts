@@ -17,6 +17,8 @@ import {
 } from 'drizzle-orm/pg-core'
 import type { Problem } from '../problems.ts'
 
+// Row level security stands in the migrations alone (0008): drizzle does not need to know of it.
+
 const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' })
 const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3 })
 const id = (name = 'id') => uuid(name)

@@ -2,6 +2,7 @@ import { and, desc, eq, getTableColumns, inArray, isNull, lt, notExists, sql } f
 import type { Problem } from '../problems.ts'
 import type { Db } from './client.ts'
 import { projects, uploadSpools, uploads } from './schema.ts'
+import { asUser } from './tenants.ts'
 
 export type UploadRow = typeof uploads.$inferSelect
 
@@ -12,11 +13,13 @@ export async function insertUpload(db: Db, upload: typeof uploads.$inferInsert):
 
 /** The user's own upload in a project that is still there. */
 export async function findUpload(db: Db, userId: string, id: string): Promise<UploadRow | undefined> {
-  const [row] = await db
-    .select(getTableColumns(uploads))
-    .from(uploads)
-    .innerJoin(projects, eq(projects.id, uploads.projectId))
-    .where(and(eq(uploads.id, id), eq(uploads.userId, userId), isNull(projects.deletedAt)))
+  const [row] = await asUser(db, userId, own =>
+    own
+      .select(getTableColumns(uploads))
+      .from(uploads)
+      .innerJoin(projects, eq(projects.id, uploads.projectId))
+      .where(and(eq(uploads.id, id), eq(uploads.userId, userId), isNull(projects.deletedAt))),
+  )
   return row
 }
 

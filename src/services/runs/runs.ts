@@ -14,6 +14,7 @@ import {
   stopRequests,
   updateRun,
 } from '../../db/runs.ts'
+import { asUser } from '../../db/tenants.ts'
 import { notFound, ProblemError } from '../../problems.ts'
 import type { Caller } from '../accounts/accounts.ts'
 import { custom } from '../events/event.ts'
@@ -117,7 +118,7 @@ export function createRuns(
 
     async list(userId, projectId, after, limit) {
       await projects.own(userId, projectId)
-      return listOf(limit, n => listRuns(db, projectId, after, n), toRun)
+      return listOf(limit, n => asUser(db, userId, own => listRuns(own, projectId, after, n)), toRun)
     },
 
     async stop(userId, id) {

@@ -1,6 +1,7 @@
 import { randomUUIDv7 } from 'node:crypto'
 import type { Db } from '../../db/client.ts'
 import type { ProjectRow } from '../../db/projects.ts'
+import { asUser } from '../../db/tenants.ts'
 import { findUpload, listUploads } from '../../db/uploads.ts'
 import { notFound, type Problem, ProblemError, toProblem } from '../../problems.ts'
 import type { Accounts, Caller } from '../accounts/accounts.ts'
@@ -157,7 +158,7 @@ export function createUploads(options: {
 
     async list(userId, projectId, after, limit) {
       await projects.own(userId, projectId)
-      return listOf(limit, n => listUploads(db, projectId, after, n), toUpload)
+      return listOf(limit, n => asUser(db, userId, own => listUploads(own, projectId, after, n)), toUpload)
     },
 
     async get(userId, id) {
