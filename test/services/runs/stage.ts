@@ -105,7 +105,7 @@ export async function setStage(
 
   const user = await insertUser(db, { id: randomUUIDv7(), kind: 'guest', language: 'en' })
   const alice = { userId: user.id, platform: 'web' }
-  const { id: projectId } = await projects.create(alice.userId, { language: 'en' })
+  let { id: projectId } = await projects.create(alice.userId, { language: 'en' })
 
   /** Opens the project's session upstream, with a clip on its timeline. */
   async function openSession() {
@@ -133,7 +133,13 @@ export async function setStage(
     runs,
     createInstance,
     alice,
-    projectId,
+    get projectId() {
+      return projectId
+    },
+    /** From here on it is about another project of hers. */
+    async newProject() {
+      projectId = (await projects.create(alice.userId, { language: 'en' })).id
+    },
     openSession,
     entries,
     row: async (id: string) => (await loadRun(db, id))!,
