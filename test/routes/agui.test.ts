@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
 import t from 'tap'
-import { doorOf, readAll, readUntil, runInput, typesOf } from '../helpers/agui.ts'
+import { doorOf, readAll, readUntil, runInput, typesOf } from '../helpers/agui-door.ts'
 import { logWriter, testApp } from '../helpers/app.ts'
 import { type Client, follow, type Json, runEnded, signIn } from '../helpers/client.ts'
 import { query } from '../helpers/cluster.ts'

@@ -177,6 +177,9 @@ export function createAdvance(options: WorkOptions) {
     const state = said.reply === '' ? await readSilentEnd(work, limits) : await work.readPatiently()
     // Nothing was said and nothing can be seen: that is no end but a cut.
     if (state.kind !== 'ok' && said.reply === '') return reconcile(work, endings, said, limits)
+    const unchanged =
+      state.kind !== 'ok' || state.value.fingerprint === (work.run.baseline as Baseline).fingerprint
+    if (narrator.troubled() && unchanged) return endings.failed('upstream_unavailable', said)
     await endings.completed(said, state.kind === 'ok' ? state.value : null, end.truncated)
   }
 
