@@ -1,19 +1,16 @@
-import { once } from 'node:events'
-import type { ServerResponse } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import Type from 'typebox'
 import { ProblemError } from '../problems.ts'
-import { entryFrame, sseFrame } from '../services/events/frames.ts'
+import { entryFrame, sseFrames } from '../services/events/frames.ts'
 import type { EventLog } from '../services/events/log.ts'
-import type { Sink } from '../services/events/subscriber.ts'
 import type { Projects } from '../services/projects.ts'
 import type { ClientSession } from '../services/users/sessions.ts'
+import { createReaderSink } from './reader-sink.ts'
 import type { Readers } from './readers.ts'
 import { Id, IdParams, named, Paging, strict, Time } from './schemas.ts'
 
 const COMMENT_MS = 15_000
-const UNREAD_MS = 30_000
 const RETRY_MS = 1_000
 
 export const Entry = named(
@@ -129,21 +126,12 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
     // The client may have left while its position was looked up, and a close is told only once.
     if (raw.destroyed) return leave()
     raw.on('close', leave)
-    if (following.recovered && !closing.aborted)
-      following.subscription.start(createEventSink(raw, log.epoch), () => raw.destroy())
-    else raw.end()
-  }
-}
-
-/** Writes entries to an event stream. A reader that takes nothing for half a minute is let go; its cursor brings it back. */
-function createEventSink(raw: ServerResponse, epoch: string): Sink {
-  return {
-    write: entries => raw.write(entries.map(entry => sseFrame(entry, epoch)).join('')),
-    async drained() {
-      if (!raw.writableNeedDrain || raw.destroyed) return
-      const unread = setTimeout(() => raw.destroy(), UNREAD_MS)
-      await Promise.race([once(raw, 'drain'), once(raw, 'close')]).finally(() => clearTimeout(unread))
-    },
+    if (!following.recovered || closing.aborted) return void raw.end()
+    // Whoever is cut off comes back by its cursor.
+    const cut = () => raw.destroy()
+    const isOpen = () => !raw.writableEnded && !raw.destroyed
+    const sink = createReaderSink({ stream: raw, framing: sseFrames, log, isOpen, tooSlow: cut })
+    following.subscription.start(sink, cut)
   }
 }
 
