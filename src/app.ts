@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config.ts'
 import { openDatabase } from './db/client.ts'
-import { readEpoch } from './db/events.ts'
+import { readEpoch } from './db/event-epoch.ts'
 import { sweepKeys } from './db/idempotency.ts'
 import { createLocks } from './db/locks.ts'
 import { sweepExpired } from './db/users.ts'
