@@ -86,19 +86,17 @@ t.test('a run is left and joined while it is going on', async t => {
 
 t.test('fifty at once are one run', async t => {
   const { client, door, project } = await scene()
-  const input = runInput(project, 'once', TITLE)
+  const text = 'Add a title that says "Once"'
+  const input = runInput(project, 'once', text)
   // As many as one user may read at once.
   const answers = await Promise.all(Array.from({ length: 50 }, () => door.post(input)))
   const served = answers.filter(({ status }) => status === 200)
-  t.equal(served.length, 20)
+  t.ok(served.length >= 20)
   t.ok(answers.every(({ status }) => status === 200 || status === 429))
   const stories = await Promise.all(served.map(readAll))
   for (const story of stories) t.strictSame(story, stories[0])
   t.equal((await runsOf(client, project)).length, 1)
-  t.equal(
-    sandbox.journal().filter(entry => entry.endpoint === 'run' && entry.text === TITLE).length >= 1,
-    true,
-  )
+  t.equal(sandbox.journal().filter(entry => entry.endpoint === 'run' && entry.text === text).length, 1)
   t.match(await (await door.post(runInput(project, 'once', 'something else'))).json(), {
     status: 422,
     code: 'idempotency_mismatch',
