@@ -13,6 +13,7 @@ import type { Readers } from './readers.ts'
 import { isId, named, oneOfWords, PathId, strict, Time } from './schemas.ts'
 
 const MAX_BODY_BYTES = 4 * 1024 * 1024
+const MAX_HISTORY = 200
 const BEGINNING = '-1'
 
 const RunId = Type.String({
@@ -42,8 +43,8 @@ const Input = named(
   ),
 )
 
-const History = named(
-  'History',
+const ThreadHistory = named(
+  'ThreadHistory',
   Type.Object({
     messages: Type.Array(
       Type.Object({
@@ -72,7 +73,14 @@ const Query = Type.Object(
         description: 'After which event of the run; -1, the default, is its beginning',
       }),
     ),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 200 })),
+    limit: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: MAX_HISTORY,
+        default: MAX_HISTORY,
+        description: 'How many messages of the user, each with its answer',
+      }),
+    ),
     before: Type.Optional(PathId),
   },
   strict,
@@ -128,12 +136,12 @@ export const aguiRoutes: FastifyPluginAsyncTypebox<Options> = async (app, option
       response: {
         200: {
           ...events,
-          content: { 'application/json': { schema: History }, ...events.content },
+          content: { 'application/json': { schema: ThreadHistory }, ...events.content },
         },
       },
     },
     handler: async ({ session, query, headers }, reply) => {
-      const { threadId, runId, offset = BEGINNING, limit = 200, before } = query
+      const { threadId, runId, offset = BEGINNING, limit = MAX_HISTORY, before } = query
       if (runId !== undefined) {
         // The client's address stays that of the first connection.
         const after = oneOf(headers['last-event-id']) || (offset === BEGINNING ? null : offset)

@@ -32,7 +32,10 @@ t.test('a run, as the log tells it, under the client’s own name', async t => {
     runId: 'run-1',
     metadata: { runId: run.id },
   })
-  const kept = (await client.log(project)).filter(entry => entry.runId === run.id).map(entry => entry.chunk)
+  const log = await client.log(project)
+  const accepted = log.find(entry => entry.chunk.name === 'message.accepted')
+  t.equal(events[0]!.id, accepted.id, 'it begins where the message was accepted')
+  const kept = log.filter(entry => entry.runId === run.id).map(entry => entry.chunk)
   t.strictSame(
     events.slice(1, -1).map(({ chunk }) => chunk),
     kept.slice(1, -1),
