@@ -3,11 +3,11 @@ import type { FastifyReply } from 'fastify'
 import Type from 'typebox'
 import { notFound, ProblemError } from '../problems.ts'
 import type { Agui, Joined } from '../services/agui/agui.ts'
-import { beginning, chunkFor, isEnd, type Reader, retold } from '../services/agui/chunks.ts'
+import { beginning, type Reader, retold } from '../services/agui/chunks.ts'
 import { askedBy, isCurrent } from '../services/agui/input.ts'
-import type { Chunk } from '../services/events/event.ts'
 import type { EventLog } from '../services/events/log.ts'
 import type { ClientSession } from '../services/users/sessions.ts'
+import { createRunSink, frameOf } from './agui-sink.ts'
 import { openEventStream } from './event-stream.ts'
 import type { Readers } from './readers.ts'
 import { isId, named, oneOfWords, PathId, strict, Time } from './schemas.ts'
@@ -173,39 +173,21 @@ export const aguiRoutes: FastifyPluginAsyncTypebox<Options> = async (app, option
     const reader: Reader = { runId: run.runId, language: run.language, current }
     if (reading.kind === 'over') return stream.end()
     if (reading.kind === 'not kept') {
-      stream.write(retold(run.row, reader).map(frameOf).join(''))
+      stream.write(
+        retold(run.row, reader)
+          .map(chunk => frameOf(chunk))
+          .join(''),
+      )
       return stream.end()
     }
     const { subscription } = reading
+    const { id, projectId, acceptedSeq } = run.row
+    const idOf = ({ seq }: { seq: number }) => log.cursor(projectId, seq)
     stream.onClose(subscription.close)
-    const { projectId, acceptedSeq, id } = run.row
-    const idOf = (seq: number) => log.cursor(projectId, seq)
-    if (reading.begins) stream.write(`id: ${idOf(acceptedSeq)}\n${frameOf(beginning(run.row, reader))}`)
-    subscription.start(
-      {
-        write(entries) {
-          let text = ''
-          let ended = false
-          for (const entry of entries) {
-            if (entry.runId !== id || ended) continue
-            const chunk = chunkFor(JSON.parse(entry.chunk), reader)
-            if (!chunk) continue
-            text += `id: ${idOf(entry.seq)}\n${frameOf(chunk)}`
-            ended = isEnd(chunk)
-          }
-          const more = text === '' || stream.write(text)
-          if (ended) {
-            subscription.close()
-            stream.end()
-          }
-          return more
-        },
-        drained: stream.drained,
-      },
-      stream.cut,
-    )
+    if (reading.begins) stream.write(frameOf(beginning(run.row, reader), idOf({ seq: acceptedSeq })))
+    const sink = createRunSink(stream, { runId: id, reader, idOf, ended: subscription.close })
+    subscription.start(sink, stream.cut)
   }
 }
 
-const frameOf = (chunk: Chunk) => `data: ${JSON.stringify(chunk)}\n\n`
 const oneOf = (header: string | string[] | undefined) => (Array.isArray(header) ? header[0] : header) || null

@@ -19,6 +19,7 @@ t.test('the last message of the user counts, whatever comes after it', async t =
     { type: 'text', text: 'two' },
   ]
   t.equal(askedBy(input([user(parts)])).text, 'one\ntwo')
+  t.equal(askedBy(input([user('half \ud83c')])).text, 'half \ufffd', 'as it is kept')
 })
 
 t.test('an app may say how it is to be taken', async t => {
