@@ -179,6 +179,8 @@ t.test('what was said, and the run to join', async t => {
   ])
   t.strictSame(during.activeRun, { runId: second.id }, 'the one at work, however it was begun')
   t.match(typesOf(await readAll(door.get(`runId=${second.id}&offset=-1`))).at(-1), 'RUN_FINISHED')
+  t.match(typesOf(await readAll(door.post(runInput(project, second.id, TITLE)))).at(-1), 'RUN_FINISHED')
+  t.equal((await runsOf(client, project)).length, 3, 'who posts what is going on begins nothing')
   await until(
     async () => (await history()).activeRun?.runId === 'third' || (await history()).activeRun === null,
   )
