@@ -97,6 +97,7 @@ export async function setStage(
 
   return {
     ...parts,
+    url,
     uploads,
     credits: createCredits(parts),
     sandbox,
