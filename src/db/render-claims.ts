@@ -124,6 +124,29 @@ export function releaseClaim(
   return write(db, claim, { ...change, lease: null, nextPollAt })
 }
 
+/**
+ * Gives many claims back, each as `releaseClaim` would after a poll that brought nothing new.
+ * @returns of each whether it was still held
+ */
+export async function releaseClaims(
+  db: Db,
+  releases: { render: Pick<RenderRow, 'id' | 'lease' | 'cancelRequestedAt'>; ms: number }[],
+): Promise<boolean[]> {
+  const column = <T>(of: (release: (typeof releases)[0]) => T) => sql.param(releases.map(of))
+  const { rows } = await db.execute<{ id: string }>(sql`
+    update renders set lease = null, polls = polls + 1,
+      next_poll_at = ${fromNow(0)} + case when seen or cancel_requested_at is null then ms else 0 end
+        * interval '1 millisecond'
+    from unnest(
+      ${column(({ render }) => render.id)}::uuid[], ${column(({ render }) => render.lease)}::uuid[],
+      ${column(({ ms }) => Math.round(ms))}::int[], ${column(({ render }) => render.cancelRequestedAt !== null)}::bool[]
+    ) as release (render_id, held, ms, seen)
+    where id = render_id and lease = held
+    returning id`)
+  const held = new Set(rows.map(({ id }) => id))
+  return releases.map(({ render }) => held.has(render.id))
+}
+
 /** What the upstream said, which it would not have without the user: time that was waited for them does not count. */
 export function continueClaim(
   db: Db,

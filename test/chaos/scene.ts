@@ -69,8 +69,8 @@ export async function playScene(t: Test, { point, how, hit, frozenMs }: Scene): 
   await until(isSettled, SETTLED_MS)
 
   if (how === 'stop') await revive()
-  const heads = await db.query('select last_seq::int from projects')
-  const head = heads.rows[0].last_seq
+  const { rows } = await db.query('select last_seq::int from projects where id = $1', [project])
+  const head = rows[0].last_seq
   await until(async () => watchers.every(({ transcript }) => transcript.entries.at(-1)?.seq === head))
 
   const ids = answers.map(answer => answer.id ?? answer.run?.id)
@@ -136,11 +136,16 @@ export async function playScene(t: Test, { point, how, hit, frozenMs }: Scene): 
     return rows[0].n
   }
 
+  /** All that is kept of the project's work. */
   async function everything() {
-    const tables = ['runs', 'renders', 'render_attempts', 'events']
-    return Promise.all(
-      tables.map(async table => (await db.query(`select * from ${table} x order by x::text`)).rows),
+    const { rows } = await db.query(
+      `select row_to_json(r)::text as row from runs r where project_id = $1
+        union all select row_to_json(r)::text from renders r where project_id = $1
+        union all select row_to_json(a)::text from render_attempts a
+        union all select row_to_json(e)::text from events e where project_id = $1 order by 1`,
+      [project],
     )
+    return rows.map(({ row }) => row)
   }
 
   async function checkWorkWasDone() {

@@ -5,6 +5,7 @@ import {
   claimMint,
   ensureAccount,
   findAccount,
+  findAccounts,
   recordAccountReady,
   recordAccountTrouble,
   recordUpstreamUserId,
@@ -12,6 +13,7 @@ import {
 } from '../../db/accounts.ts'
 import type { Db } from '../../db/client.ts'
 import { isDatabaseDown, type Problem, type ProblemCode, ProblemError } from '../../problems.ts'
+import { gather } from '../gather.ts'
 import type { Credential, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
 import { type Account, problemOf, userProblem } from '../user-states.ts'
@@ -64,10 +66,11 @@ export function createAccounts(options: {
 }): Accounts {
   const { db, vault, upstream, sharedToken, webUrl } = options
   const renewals = new Map<string, Promise<Held>>()
+  const find = gather(0, (userIds: string[]) => findAccounts(db, userIds))
 
   async function hold(caller: Caller): Promise<Held> {
     if (sharedToken) return { kind: 'ok', value: { token: sharedToken, generation: 0, refused: false } }
-    const account = await findAccount(db, caller.userId)
+    const account = await find(caller.userId)
     return account && isUsable(account) ? open(account) : renew(caller, account?.generation ?? 0)
   }
 

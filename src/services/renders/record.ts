@@ -13,6 +13,7 @@ import {
   pauseClaim,
   type RenderChange,
   releaseClaim,
+  releaseClaims,
   renewClaim,
   updateAttempt,
   waitsFor,
@@ -20,6 +21,7 @@ import {
 import { hurryQueued, lockProjectOf, type RenderRow } from '../../db/renders.ts'
 import type { Problem } from '../../problems.ts'
 import type { Append, EventLog } from '../events/log.ts'
+import { gather } from '../gather.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { ProjectState } from '../upstream/client.ts'
 import { renderUpdated } from './render.ts'
@@ -30,6 +32,9 @@ export interface Claim extends ClaimedRow {
   /** In terms of `performance.now()`: from then on another worker may have it. */
   until: number
 }
+
+/** Most polls bring nothing new; what they write may wait this long for one another. */
+const GATHER_MS = 10
 
 export type Submission = Claim & { attempt: AttemptRow }
 
@@ -46,6 +51,10 @@ export type RenderRecord = ReturnType<typeof createRecord>
  */
 export function createRecord(options: { db: Db; log: EventLog; timelines: Timelines; leaseMs: number }) {
   const { db, log, timelines, leaseMs } = options
+
+  const release = gather(GATHER_MS, (releases: Parameters<typeof releaseClaims>[1]) =>
+    releaseClaims(db, releases),
+  )
 
   async function claim(limit: number): Promise<Claim[]> {
     const until = performance.now() + leaseMs
@@ -130,8 +139,11 @@ export function createRecord(options: { db: Db; log: EventLog; timelines: Timeli
 
     /** Nothing that a client can see has changed: looked at again in `ms`. */
     async later(claim: Claim, ms: number, attempt?: AttemptChange): Promise<void> {
+      if (!attempt || !claim.attempt) {
+        if (await release({ render: claim.render, ms })) return
+        throw stale()
+      }
       const polls = { polls: claim.render.polls + 1 }
-      if (!attempt || !claim.attempt) return void held(await releaseClaim(db, claim, ms, polls))
       const { attempt: latest } = claim
       await db.transaction(async tx => {
         held(await releaseClaim(tx, claim, ms, polls))
@@ -163,6 +175,8 @@ export function createRecord(options: { db: Db; log: EventLog; timelines: Timeli
 }
 
 function held(row: RenderRow | undefined): RenderRow {
-  if (!row) throw new StaleClaimError('Another worker has claimed this render')
+  if (!row) throw stale()
   return row
 }
+
+const stale = () => new StaleClaimError('Another worker has claimed this render')
