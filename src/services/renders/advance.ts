@@ -187,6 +187,7 @@ export function createAdvance(options: AdvanceOptions) {
   async function found(claim: Submission, state: RenderState, also: AttemptChange = {}): Promise<void> {
     const { render } = claim
     const acknowledged: AttemptChange = { ...also, delivery: 'acknowledged', unknownReads: 0 }
+    const news = isNews(claim) ? acknowledged : undefined
     if (state.status === 'completed')
       return record.ends(
         claim,
@@ -197,14 +198,9 @@ export function createAdvance(options: AdvanceOptions) {
     if (claim.overdue) return lost(claim)
     const progress = progressOf(render.progress, state.progress)
     if (render.state === 'rendering' && progress === render.progress && render.needsUserSince === null)
-      return later(claim, pollAfter(claim), isNews(claim) ? acknowledged : undefined)
+      return later(claim, pollAfter(claim), news)
     const polls = render.state === 'rendering' && render.needsUserSince === null ? render.polls + 1 : 0
-    return record.goesOn(
-      claim,
-      nextPollMs(polls, pollMs),
-      { state: 'rendering', progress, polls },
-      acknowledged,
-    )
+    return record.goesOn(claim, nextPollMs(polls, pollMs), { state: 'rendering', progress, polls }, news)
   }
 
   /** A failed attempt is made once more, under a new id (upstream-contract §2.8); one that was asked for is not. */
