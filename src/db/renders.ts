@@ -37,6 +37,12 @@ export async function findRender(db: Db, userId: string, id: string): Promise<Re
   return row
 }
 
+/** Those of these renders whose film somebody may still ask for. */
+export async function findWanted(db: Db, ids: string[]): Promise<RenderRow[]> {
+  if (ids.length === 0) return []
+  return view(db).where(and(inArray(renders.id, ids), eq(renders.state, 'completed')))
+}
+
 /** The render that the same request made before. */
 export async function findRequestedRender(
   db: Db,

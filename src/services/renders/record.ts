@@ -49,8 +49,15 @@ export type RenderRecord = ReturnType<typeof createRecord>
  * What a worker writes of a render it has claimed. What a client can see is told in the same transaction. Throws
  * StaleClaimError, with everything rolled back, when the claim has passed to somebody else.
  */
-export function createRecord(options: { db: Db; log: EventLog; timelines: Timelines; leaseMs: number }) {
-  const { db, log, timelines, leaseMs } = options
+export function createRecord(options: {
+  db: Db
+  log: EventLog
+  timelines: Timelines
+  leaseMs: number
+  /** Called in the transaction in which a render is completed. */
+  onCompleted?(tx: Db, renderId: string): Promise<void>
+}) {
+  const { db, log, timelines, leaseMs, onCompleted } = options
 
   const release = gather(GATHER_MS, (releases: Parameters<typeof releaseClaims>[1]) =>
     releaseClaims(db, releases),
@@ -77,6 +84,7 @@ export function createRecord(options: { db: Db; log: EventLog; timelines: Timeli
       if (attempt && claim.attempt) await updateAttempt(tx, claim.attempt, attempt)
       if (isTerminal(render.state)) await hurryQueued(tx, projectId)
       await append(projectId, [renderUpdated(render, revision)])
+      if (render.state === 'completed') await onCompleted?.(tx, render.id)
       if (isTerminal(render.state)) crashPoint('render.before_end_commit')
     })
   }
