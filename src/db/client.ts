@@ -29,6 +29,8 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   })
   // Without a listener, an idle connection that the server ends would end this process.
   pool.on('error', onError)
+  // The same for one that is in use, between two statements of a transaction: the next statement reports it.
+  pool.on('connect', client => client.on('error', () => {}))
   return { db: drizzle(pool, { schema }), pool, close: () => pool.end() }
 }
 

@@ -122,7 +122,9 @@ export async function playScene(t: Test, { point, how, hit, frozenMs }: Scene): 
     const before = await everything()
     first.kill('SIGCONT')
     // It has woken up, and done whatever it still thought was its own, once it can do something new.
-    await until(async () => (await readiness(first)) === 200, 30_000)
+    await until(async () => (await readiness(first)) === 200, 30_000).catch(() => {
+      throw new Error(`The frozen instance does not serve again:\n${first.output()}`)
+    })
     const { id } = await user.at(first.url).post('/v1/projects', {})
     await user.at(first.url).get(`/v1/projects/${id}/timeline`)
     await until(async () => (await workingNothing()) === 0, 30_000)
