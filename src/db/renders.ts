@@ -146,6 +146,16 @@ export async function storeFileUrl(db: Db, id: string, fileUrl: string): Promise
     .where(and(eq(renders.id, id), eq(renders.state, 'completed')))
 }
 
+/** The revisions of those of these projects that nobody else has locked now; locked until the transaction ends. */
+export async function lockFreeProjects(db: Db, ids: string[]): Promise<Map<string, number>> {
+  const rows = await db
+    .select({ id: projects.id, revision: projects.revision })
+    .from(projects)
+    .where(inArray(projects.id, ids))
+    .for('update', { skipLocked: true })
+  return new Map(rows.map(({ id, revision }) => [id, revision]))
+}
+
 /** Every transaction on a render begins with this: one order of locks, so that two cannot wait for each other. */
 export async function lockProjectOf(db: Db, projectId: string) {
   const [row] = await db

@@ -106,12 +106,16 @@ t.test('many claims are given back at once, each at its own time and only by who
   await requestCancel(db, wished!.id)
   await db.execute(sql`update renders set lease = gen_random_uuid() where id = ${lost!.id}`)
   const held = await releaseClaims(db, [
-    { render: soon!, ms: 0 },
-    { render: lost!, ms: 0 },
-    { render: late!, ms: 60_000 },
-    { render: wished!, ms: 60_000 },
+    { render: soon!, ms: 0, progress: 40 },
+    { render: lost!, ms: 0, progress: null },
+    { render: late!, ms: 60_000, progress: null },
+    { render: wished!, ms: 60_000, progress: null },
   ])
-  t.same(held, [true, false, true, true])
+  t.same(held.map(({ id }) => id).toSorted(), [soon!.id, late!.id, wished!.id].toSorted())
+  t.same(
+    held.toSorted((a, b) => b.progress - a.progress).map(({ progress }) => progress),
+    [40, 0, 0],
+  )
   const due = (await claimDue(db, 9, 60_000)).map(({ render }) => render)
   t.same(due.map(({ id }) => id).toSorted(), [soon!.id, wished!.id].toSorted())
   t.same(

@@ -11,6 +11,7 @@ import {
   endRender,
   insertAttempt,
   pauseClaim,
+  type Release,
   type RenderChange,
   releaseClaim,
   releaseClaims,
@@ -18,7 +19,7 @@ import {
   updateAttempt,
   waitsFor,
 } from '../../db/render-claims.ts'
-import { hurryQueued, lockProjectOf, type RenderRow } from '../../db/renders.ts'
+import { hurryQueued, lockFreeProjects, lockProjectOf, type RenderRow } from '../../db/renders.ts'
 import type { Problem } from '../../problems.ts'
 import type { Append, EventLog } from '../events/log.ts'
 import { gather } from '../gather.ts'
@@ -33,7 +34,7 @@ export interface Claim extends ClaimedRow {
   until: number
 }
 
-/** Most polls bring nothing new; what they write may wait this long for one another. */
+/** What polls have to write may wait this long for one another. */
 const GATHER_MS = 10
 
 export type Submission = Claim & { attempt: AttemptRow }
@@ -59,8 +60,26 @@ export function createRecord(options: {
 }) {
   const { db, log, timelines, leaseMs, onCompleted } = options
 
-  const release = gather(GATHER_MS, (releases: Parameters<typeof releaseClaims>[1]) =>
-    releaseClaims(db, releases),
+  const release = gather(GATHER_MS, async (releases: Release[]) => {
+    const held = new Set((await releaseClaims(db, releases)).map(({ id }) => id))
+    return releases.map(({ render }) => held.has(render.id))
+  })
+
+  /** `busy`: somebody else has the project now, and the others must not wait for them. */
+  const tellProgress = gather(GATHER_MS, (all: (Release & { render: RenderRow })[]) =>
+    log.transaction(async (tx, append) => {
+      const revisions = await lockFreeProjects(
+        tx,
+        all.map(({ render }) => render.projectId),
+      )
+      const free = all.filter(({ render }) => revisions.has(render.projectId))
+      const rows = free.length > 0 ? await releaseClaims(tx, free) : []
+      for (const row of rows) await append(row.projectId, [renderUpdated(row, revisions.get(row.projectId)!)])
+      const held = new Set(rows.map(({ id }) => id))
+      return all.map(({ render }) =>
+        held.has(render.id) ? 'told' : revisions.has(render.projectId) ? 'stale' : 'busy',
+      )
+    }),
   )
 
   async function claim(limit: number): Promise<Claim[]> {
@@ -148,7 +167,7 @@ export function createRecord(options: {
     /** Nothing that a client can see has changed: looked at again in `ms`. */
     async later(claim: Claim, ms: number, attempt?: AttemptChange): Promise<void> {
       if (!attempt || !claim.attempt) {
-        if (await release({ render: claim.render, ms })) return
+        if (await release({ render: claim.render, ms, progress: null })) return
         throw stale()
       }
       const polls = { polls: claim.render.polls + 1 }
@@ -166,6 +185,14 @@ export function createRecord(options: {
 
     goesOn: (claim: Claim, ms: number, change: RenderChange, attempt?: AttemptChange) =>
       tell(claim, tx => continueClaim(tx, claim, ms, change), attempt ? { attempt } : {}),
+
+    /** A render at work has come further, and nothing else is new: looked at again in `ms`. */
+    async progressed(claim: Claim, ms: number, progress: number): Promise<void> {
+      const result = await tellProgress({ render: claim.render, ms, progress })
+      if (result === 'stale') throw stale()
+      const change = { progress, polls: claim.render.polls + 1 }
+      if (result === 'busy') await tell(claim, tx => releaseClaim(tx, claim, ms, change), {})
+    },
 
     /** Nothing goes on without the user, who is told why; looked at again in `ms`. */
     waitsForUser: (claim: Claim, ms: number, problem: Problem, attempt?: AttemptChange) =>
