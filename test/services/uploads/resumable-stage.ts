@@ -33,7 +33,13 @@ export async function setResumableStage(t: Test, options: Parameters<typeof setS
       config: {
         dataDir,
         uploads: { maxBytes: MAX_BYTES, spoolQuotaBytes: quotaBytes, s3: null },
-        runs: { limitMs: 1, silenceMs: 1, noticeMs: 1, reconcile: { firstMs: 20, everyMs: 20, reads: 3 } },
+        runs: {
+          limitMs: 1,
+          silenceMs: 1,
+          noticeMs: 1,
+          silentEndMs: 1,
+          reconcile: { firstMs: 20, everyMs: 20, reads: 3 },
+        },
       },
       ...(options.limits && { limits: options.limits }),
       onError,
