@@ -20,6 +20,7 @@ const VARIABLES = [
   'NEMO_BODY_CASE',
   'TOKEN_KEYS',
   'OPS_TOKEN',
+  'OTEL_EXPORTER_OTLP_ENDPOINT',
   'ALLOWED_ORIGINS',
   'TRUST_PROXY',
   'LOG_LEVEL',
@@ -69,6 +70,8 @@ export interface Config {
   renders: { pollMs: number }
   uploads: { maxBytes: number }
   opsToken: string | null
+  /** `null`: no traces. */
+  traces: { endpoint: string | null }
 }
 
 export class ConfigError extends Error {
@@ -154,6 +157,7 @@ export function toConfig(env: Env): Config {
     renders: { pollMs: integer('RENDER_POLL_MS', sandbox ? 2_000 : 30_000, 10, 3_600_000) },
     uploads: { maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000) },
     opsToken: header('OPS_TOKEN', null),
+    traces: { endpoint: url('OTEL_EXPORTER_OTLP_ENDPOINT', ['http:', 'https:']) },
   }
   if (production) {
     if (!env.DATABASE_URL)

@@ -43,7 +43,11 @@ export interface Subscription {
 }
 
 /** Fans the log out to this instance's readers: one channel a project, made with its first reader. */
-export function createHub(log: HubLog, onError: (error: unknown) => void): Hub {
+export function createHub(
+  log: HubLog,
+  onError: (error: unknown) => void,
+  onOffered?: (entries: Entry[]) => void,
+): Hub {
   const channels = new Map<string, Channel>()
   let looking = false
   const poll = setInterval(async () => {
@@ -74,6 +78,7 @@ export function createHub(log: HubLog, onError: (error: unknown) => void): Hub {
   function advance(channel: Channel, entries: Entry[]) {
     channel.head = entries.at(-1)!.seq
     for (const subscriber of channel.subscribers) subscriber.offer(entries)
+    onOffered?.(entries)
   }
 
   /** Reads what this instance did not write itself, or what arrived out of order. One reader at a time a channel. */

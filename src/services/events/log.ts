@@ -45,6 +45,8 @@ export async function createEventLog(options: {
   url: string
   onError(error: unknown): void
   hints?: boolean
+  /** Hears of each batch that this instance's readers of a project are offered. */
+  onOffered?: ((entries: Entry[]) => void) | undefined
 }): Promise<EventLog> {
   const { database, onError, hints = true } = options
   const { db } = database
@@ -55,6 +57,7 @@ export async function createEventLog(options: {
       heads: projectIds => readHeads(db, projectIds),
     },
     onError,
+    options.onOffered,
   )
   const listener = hints
     ? listen(options.url, [CHANNEL], {
