@@ -40,6 +40,9 @@ export function createMetrics({ db, pool }: { db: Db; pool: Pool }): Metrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
+  // Gauges with the names of counters, and nothing that the others do not tell.
+  for (const kind of ['handles', 'requests', 'resources'])
+    registry.removeSingleMetric(`nodejs_active_${kind}_total`)
 
   const counter = <L extends string>(name: string, help: string, ...labelNames: L[]) =>
     new Counter<L>({ name, help, labelNames, registers })
@@ -80,6 +83,10 @@ export function createMetrics({ db, pool }: { db: Db; pool: Pool }): Metrics {
     WORK_SECONDS,
   )
   const uploadsEnded = counter('reelgate_uploads_ended_total', 'Uploads that ended on this instance', 'state')
+  // From 0 on, so that the first failure is an increase.
+  for (const state of ['completed', 'failed', 'stopped']) runsEnded.inc({ state }, 0)
+  for (const state of ['completed', 'failed', 'cancelled']) rendersEnded.inc({ state }, 0)
+  for (const state of ['ready', 'failed']) uploadsEnded.inc({ state }, 0)
   const logEntries = counter('reelgate_log_entries_total', 'Entries appended to the log')
   const commitSeconds = histogram(
     'reelgate_log_transaction_duration_seconds',
