@@ -154,6 +154,34 @@ t.test('the handbook says what to do for each alert, and what each view and metr
   }
 })
 
+t.test('a project behind a job that failed for good is seen, and what the handbook says helps', async t => {
+  const { url, database } = await testApp(t, { env: { OPS_TOKEN } })
+  const client = new pg.Client({ connectionString: database })
+  await client.connect()
+  t.teardown(() => client.end())
+  const missing = '019ab000-0000-7000-8000-000000000000'
+  await client.query(
+    `insert into jobs.job (name, policy, state, singleton_key, retry_limit, data, completed_on)
+     values ('runs', 'key_strict_fifo', 'failed', $1, 0, $2, now())`,
+    [missing, { projectId: missing, runId: missing }],
+  )
+  const blocked = async () => {
+    const page = await (await fetch(`${url}/metrics`, { headers })).text()
+    return Number(/^reelgate_queue_blocked_keys\{queue="runs"\} (\d+)$/m.exec(page)?.[1])
+  }
+  t.equal(await blocked(), 1)
+  const [statement = ''] = /update jobs\.job set [^`]+/.exec(await read('docs/operating.md')) ?? []
+  await client.query(statement)
+  await until(async () => {
+    const { rows } = await client.query(`select state from jobs.job where name = 'runs'`)
+    return rows[0]?.state === 'completed'
+  })
+  t.match((await client.query('select blocked_keys, failed from ops.queues')).rows, [
+    { blocked_keys: '0', failed: '0' },
+    { blocked_keys: '0', failed: '0' },
+  ])
+})
+
 t.test('the page comes although the database does not', async t => {
   const { url, app, database } = await testApp(t, { env: { OPS_TOKEN } })
   t.match(await (await fetch(`${url}/metrics`, { headers })).text(), /^reelgate_database_up 1$/m)
