@@ -64,6 +64,7 @@ BEGIN
 			min(greatest(j.created_on, j.start_after)) FILTER (WHERE j.state IN ('created', 'retry') AND j.start_after <= now())
 		FROM jobs.queue q
 		LEFT JOIN jobs.job j ON j.name = q.name AND j.state IN ('created', 'retry', 'active', 'failed')
+		WHERE q.name NOT LIKE '\_\_pgboss\_\_%'
 		GROUP BY q.name
 	$query$;
 END

@@ -8,6 +8,8 @@ import { createLocks } from './db/locks.ts'
 import { sweepExpired } from './db/users.ts'
 import { createHttp } from './http.ts'
 import { VERSION } from './logger.ts'
+import { createMetrics } from './metrics.ts'
+import { observeLog, observeUpstream, traced } from './observe.ts'
 import type { Services } from './routes/index.ts'
 import { createAccounts } from './services/accounts/accounts.ts'
 import { developmentKeys } from './services/accounts/token-keys.ts'
@@ -30,6 +32,7 @@ import { createUploads } from './services/uploads/uploads.ts'
 import { createUpstreamClient } from './services/upstream/client.ts'
 import { createSessions } from './services/users/sessions.ts'
 import { createUsers } from './services/users/users.ts'
+import { createTracing } from './tracing.ts'
 
 export interface App {
   http: FastifyInstance
@@ -49,7 +52,10 @@ export async function createApp(config: Config, urls: { database: string; upstre
 
   const database = openDatabase(urls.database, report)
   const { db } = database
-  const upstream = createUpstreamClient({
+  const metrics = config.opsToken === null ? null : createMetrics(database)
+  const tracing = config.traces.endpoint === null ? null : await createTracing(config.traces.endpoint)
+  const observers = { metrics, tracing }
+  const client = createUpstreamClient({
     apiUrl: urls.upstream,
     webUrl: config.upstream.webUrl,
     skillSource: config.upstream.skillSource,
@@ -58,9 +64,14 @@ export async function createApp(config: Config, urls: { database: string; upstre
     streaming: config.upstream.streaming,
     limits: { runMs: config.runs.limitMs, silenceMs: config.runs.silenceMs },
   })
+  const upstream = observeUpstream(client, observers)
   const vault = createTokenVault(config.tokenKeys ?? (await developmentKeys(config.dataDir)))
-  const log = await createEventLog({ database, url: urls.database, onError: report })
-  const jobs = await createJobs({ url: urls.database, onError: report })
+  const onOffered = metrics?.offered
+  const log = observeLog(
+    await createEventLog({ database, url: urls.database, onError: report, onOffered }),
+    observers,
+  )
+  const jobs = await createJobs({ url: urls.database, onError: report, traceparent: tracing?.traceparent })
 
   const { sharedToken, webUrl, rateLimitRetryMs, mintsPerWeek } = config.upstream
   const sessions = createSessions({ db })
@@ -156,14 +167,14 @@ export async function createApp(config: Config, urls: { database: string; upstre
       () => true,
       () => false,
     ))
-  http = await createHttp({ config, services, closing: closing.signal, isReady })
+  http = await createHttp({ config, services, closing: closing.signal, isReady, metrics, tracing })
   if (!(await database.tenants.guarded()))
     http.log.warn('the role reelgate_app is not there: row level security does not apply (docs/security.md)')
 
   renders.start()
   resumable.start()
   dispatcher = await jobs.work({
-    run: (job, signal) => runs.work(job, signal),
+    run: traced(tracing, runs.work),
     ...(config.renders.keep && { copy: renders.copy }),
     sweep: async () => {
       await sweepExpired(db)
@@ -192,6 +203,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
       await log.close()
       await upstream.close()
       await database.close()
+      await tracing?.close()
     },
   }
 }

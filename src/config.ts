@@ -20,6 +20,7 @@ const VARIABLES = [
   'NEMO_BODY_CASE',
   'TOKEN_KEYS',
   'OPS_TOKEN',
+  'OTEL_EXPORTER_OTLP_ENDPOINT',
   'ALLOWED_ORIGINS',
   'TRUST_PROXY',
   'LOG_LEVEL',
@@ -102,6 +103,8 @@ export interface Config {
     s3: S3Config | null
   }
   opsToken: string | null
+  /** `null`: no traces. */
+  traces: { endpoint: string | null }
   /** For tests: where this process is to die or to freeze, and at which passing. */
   crashAt: { point: string; how: 'kill' | 'stop'; hit: number } | null
 }
@@ -216,6 +219,7 @@ export function toConfig(env: Env): Config {
     },
     opsToken: header('OPS_TOKEN', null),
     crashAt: crashAt(env.CRASH_AT, why => wrong('CRASH_AT', why)),
+    traces: { endpoint: url('OTEL_EXPORTER_OTLP_ENDPOINT', ['http:', 'https:']) },
   }
   if (production) {
     if (!env.DATABASE_URL)

@@ -6,11 +6,14 @@ import websocket from '@fastify/websocket'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Config } from './config.ts'
 import { createLogger, VERSION } from './logger.ts'
+import type { Metrics } from './metrics.ts'
 import { handleError, handleNotFound } from './problems.ts'
 import { addAuthentication } from './routes/authenticate.ts'
 import { addRoutes, type Services } from './routes/index.ts'
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
 import { addTusDiscovery } from './routes/resumable.ts'
+import { traceRequests } from './routes/traces.ts'
+import type { Tracing } from './tracing.ts'
 
 const SECURITY = {
   open: {},
@@ -25,8 +28,10 @@ export async function createHttp(options: {
   services: Services
   closing: AbortSignal
   isReady(): Promise<boolean>
+  metrics?: Metrics | null
+  tracing?: Tracing | null
 }): Promise<FastifyInstance> {
-  const { config, services, closing, isReady } = options
+  const { config, services, closing, isReady, metrics = null, tracing = null } = options
   const app = Fastify({
     loggerInstance: createLogger(config.logLevel) as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
@@ -45,7 +50,12 @@ export async function createHttp(options: {
     const route = routeOptions.url ?? 'none'
     const line = { reqId: id, method, route, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }
     app.log.info(line, 'request')
+    // A stream ends when its reader leaves, which says nothing of how fast it was answered.
+    const streams = /\btext\/event-stream\b/.test(request.headers.accept ?? '')
+    const seconds = streams ? null : reply.elapsedTime / 1_000
+    metrics?.answered({ method, route, status: reply.statusCode, platform: request.platform, seconds })
   })
+  if (tracing) traceRequests(app, tracing)
 
   await app.register(cookie)
   await app.register(websocket, {
@@ -103,6 +113,6 @@ export async function createHttp(options: {
     ],
     maxAge: 3_600,
   })
-  await addRoutes(app, services, { allowedOrigins, closing, isReady, forOperators: opsToken !== null })
+  await addRoutes(app, services, { allowedOrigins, closing, isReady, metrics })
   return app
 }

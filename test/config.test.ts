@@ -82,6 +82,7 @@ t.test('every setting reaches its place', async t => {
     NEMO_BODY_CASE: 'camel',
     TOKEN_KEYS: `new:${KEY}, old:${OTHER_KEY}`,
     OPS_TOKEN: 'ops-secret',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318/',
     ALLOWED_ORIGINS: 'https://app.example, http://localhost:5173',
     TRUST_PROXY: '10.0.0.0/8, loopback',
     LOG_LEVEL: 'warn',
@@ -149,6 +150,7 @@ t.test('every setting reaches its place', async t => {
     },
     opsToken: 'ops-secret',
     crashAt: null,
+    traces: { endpoint: 'http://collector:4318' },
   })
 })
 

@@ -1,11 +1,29 @@
 import { sql } from 'drizzle-orm'
 import type { Db } from './client.ts'
 
-/** What is followed to an end: its view, the state that is a success, and the column that dates the end. */
+/**
+ * What is followed to an end: the states before it, the one that is a success, and the column that dates it.
+ * `unfinished` is spelled as a partial index is, so that what has ended costs nothing.
+ */
 const KINDS = {
-  renders: { active: ['queued', 'submitting', 'rendering'], success: 'completed', endedAt: 'completed_at' },
-  runs: { active: ['queued', 'running', 'reconciling'], success: 'completed', endedAt: 'finished_at' },
-  uploads: { active: ['receiving', 'forwarding'], success: 'ready', endedAt: 'updated_at' },
+  renders: {
+    active: ['queued', 'submitting', 'rendering'],
+    unfinished: 'next_poll_at is not null',
+    success: 'completed',
+    endedAt: 'completed_at',
+  },
+  runs: {
+    active: ['queued', 'running', 'reconciling'],
+    unfinished: "state in ('queued', 'running', 'reconciling')",
+    success: 'completed',
+    endedAt: 'finished_at',
+  },
+  uploads: {
+    active: ['receiving', 'forwarding'],
+    unfinished: "state in ('receiving', 'forwarding')",
+    success: 'ready',
+    endedAt: 'updated_at',
+  },
 } as const
 
 export type Kind = keyof typeof KINDS
@@ -22,12 +40,10 @@ export interface ActiveRow {
 
 /** How many there are in each state that is not final, and since when the oldest one waits. */
 export async function countActive(db: Db, kind: Kind): Promise<ActiveRow[]> {
-  const { active } = KINDS[kind]
-  // The states are spelled as the partial indexes are, so that what has ended costs nothing.
-  const states = sql.raw(active.map(state => `'${state}'`).join(', '))
+  const { active, unfinished } = KINDS[kind]
   const { rows } = await db.execute<{ state: string; count: number; oldest_at: string | null }>(sql`
     select state, count(*)::integer as count, min(created_at) as oldest_at
-    from ${sql.raw(kind)} where state in (${states}) group by state`)
+    from ${sql.raw(kind)} where ${sql.raw(unfinished)} group by state`)
   return active.map(state => {
     const row = rows.find(row => row.state === state)
     return { state, count: row?.count ?? 0, oldestAt: row?.oldest_at ? new Date(row.oldest_at) : null }

@@ -25,6 +25,7 @@ import { addIdempotency } from './idempotency.ts'
 import { liveRoutes } from './live.ts'
 import { meRoutes } from './me.ts'
 import { messageRoutes } from './messages.ts'
+import { type MetricsPage, metricsRoutes } from './metrics.ts'
 import { opsRoutes } from './ops.ts'
 import { projectRoutes } from './projects.ts'
 import { createReaders } from './readers.ts'
@@ -62,7 +63,8 @@ export async function addRoutes(
     allowedOrigins: string[]
     closing: AbortSignal
     isReady(): Promise<boolean>
-    forOperators: boolean
+    /** Null: nobody is an operator, and what is for them does not exist. */
+    metrics: (MetricsPage & { countReaders(count: () => number): void }) | null
   },
 ) {
   for (const schema of namedSchemas) app.addSchema(schema)
@@ -97,7 +99,11 @@ export async function addRoutes(
   await app.register(resumableRoutes, services)
   await app.register(renderRoutes, services)
   await app.register(creditRoutes, services)
-  if (options.forOperators) await app.register(opsRoutes, services)
+  if (options.metrics) {
+    options.metrics.countReaders(readers.count)
+    await app.register(opsRoutes, services)
+    await app.register(metricsRoutes, { metrics: options.metrics })
+  }
 }
 
 function invalidRequest(error: { instancePath: string; message?: string } | undefined, part: string) {

@@ -9,6 +9,7 @@ export interface Readers {
    * when its session has ended, by hand or by time.
    */
   enter(session: ClientSession, signedOut: () => void): { leave(): void } | null
+  count(): number
   closeSignedOut(sessions: Pick<Sessions, 'living'>): Promise<void>
 }
 
@@ -33,6 +34,8 @@ export function createReaders(): Readers {
         },
       }
     },
+
+    count: () => [...open.values()].reduce((sum, places) => sum + places.size, 0),
 
     async closeSignedOut(sessions) {
       const asked = [...open.values()].flatMap(places => [...places])

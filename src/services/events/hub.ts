@@ -56,11 +56,18 @@ export interface Subscription {
   close(): void
 }
 
-/**
- * Fans the log out to this instance's readers: one channel a project, made with its first reader. `onBackwards` is
- * called when a project's newest number is smaller than one seen before.
- */
-export function createHub(log: HubLog, onError: (error: unknown) => void, onBackwards = () => {}): Hub {
+/** Who else hears of what the hub sees. */
+export interface HubListeners {
+  onError(error: unknown): void
+  /** A project's newest number is smaller than one seen before. */
+  onBackwards?: (() => void) | undefined
+  /** Each batch that the readers of one project are offered. */
+  onOffered?: ((entries: Entry[]) => void) | undefined
+}
+
+/** Fans the log out to this instance's readers: one channel a project, made with its first reader. */
+export function createHub(log: HubLog, listeners: HubListeners): Hub {
+  const { onError, onBackwards, onOffered } = listeners
   const channels = new Map<string, Channel>()
   const lingering = new Set<Channel>()
   let looking = false
@@ -94,6 +101,7 @@ export function createHub(log: HubLog, onError: (error: unknown) => void, onBack
     channel.head = entries.at(-1)!.seq
     channel.ring.push(entries)
     for (const subscriber of channel.subscribers) subscriber.offer(entries)
+    onOffered?.(entries)
   }
 
   /** Reads what this instance did not write itself, or what arrived out of order. One reader at a time a channel. */
@@ -127,7 +135,7 @@ export function createHub(log: HubLog, onError: (error: unknown) => void, onBack
     const before = new Map(read.map(({ projectId, head }) => [projectId, head!]))
     const heads = await log.heads([...before.keys()])
     for (const [projectId, seq] of heads) hint(projectId, seq)
-    if ([...heads].some(([projectId, seq]) => seq < before.get(projectId)!)) onBackwards()
+    if ([...heads].some(([projectId, seq]) => seq < before.get(projectId)!)) onBackwards?.()
   }
 
   async function catchUp() {
@@ -157,7 +165,7 @@ export function createHub(log: HubLog, onError: (error: unknown) => void, onBack
     try {
       const known = channel.head
       const head = (await log.heads([channel.projectId])).get(channel.projectId) ?? 0
-      if (known !== null && head < known) onBackwards()
+      if (known !== null && head < known) onBackwards?.()
       channel.head ??= head
       channel.known = Math.max(channel.known, head)
       if (channel.known > channel.head) readOn(channel)

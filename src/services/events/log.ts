@@ -52,6 +52,8 @@ export async function createEventLog(options: {
   url: string
   onError(error: unknown): void
   hints?: boolean
+  /** Hears of each batch that this instance's readers of a project are offered. */
+  onOffered?: ((entries: Entry[]) => void) | undefined
 }): Promise<EventLog> {
   const { database, onError } = options
   const { db, pool } = database
@@ -61,8 +63,11 @@ export async function createEventLog(options: {
       read: (projectId, after, limit) => readEvents(db, projectId, after, limit),
       heads: projectIds => readHeads(db, projectIds),
     },
-    onError,
-    () => void changeEpoch(renewEpoch(db, epoch)).catch(onError),
+    {
+      onError,
+      onOffered: options.onOffered,
+      onBackwards: () => void changeEpoch(renewEpoch(db, epoch)).catch(onError),
+    },
   )
   const hints =
     options.hints === false

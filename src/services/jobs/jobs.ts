@@ -11,6 +11,8 @@ const SWEEP = 'sweep'
 export interface RunJob {
   projectId: string
   runId: string
+  /** The trace that the message was accepted in (W3C). */
+  traceparent?: string | undefined
 }
 
 export interface Jobs {
@@ -43,7 +45,12 @@ export interface Queue<T extends object> {
 const CONCURRENT_RUNS = 200
 
 /** pg-boss in its own schema `jobs`. A worker that dies is noticed within 15 s. */
-export async function createJobs(options: { url: string; onError(error: unknown): void }): Promise<Jobs> {
+export async function createJobs(options: {
+  url: string
+  onError(error: unknown): void
+  /** Names the trace that goes on in the job. */
+  traceparent?: (() => string | undefined) | undefined
+}): Promise<Jobs> {
   const boss = new PgBoss({
     connectionString: options.url,
     application_name: 'reelgate jobs',
@@ -83,7 +90,11 @@ export async function createJobs(options: { url: string; onError(error: unknown)
 
   return {
     async enqueueRun(tx, job) {
-      await boss.send(RUNS, job, { singletonKey: job.projectId, db: fromDrizzle(tx, sql) })
+      const traceparent = options.traceparent?.()
+      await boss.send(RUNS, traceparent ? { ...job, traceparent } : job, {
+        singletonKey: job.projectId,
+        db: fromDrizzle(tx, sql),
+      })
     },
 
     async enqueueCopy(tx, renderId) {

@@ -23,11 +23,10 @@ function setScene(t: Test) {
       answer(`read ${after}`, entries.filter(({ seq }) => seq > after).slice(0, Math.min(limit, 2))),
     heads: ids => answer(`heads ${ids}`, new Map(ids.map(id => [id, last]))),
   }
-  const hub = createHub(
-    log,
-    error => errors.push(error),
-    () => told.backwards++,
-  )
+  const hub = createHub(log, {
+    onError: error => errors.push(error),
+    onBackwards: () => told.backwards++,
+  })
   t.teardown(() => hub.close())
   const told = Object.assign(scene, {
     hub,
