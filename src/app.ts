@@ -15,6 +15,7 @@ import { createEventLog } from './services/events/log.ts'
 import { createIdempotency } from './services/idempotency.ts'
 import type { Dispatcher } from './services/jobs/dispatcher.ts'
 import { createJobs } from './services/jobs/jobs.ts'
+import { createLimits } from './services/limits.ts'
 import { createMessages } from './services/messages/messages.ts'
 import { createProjects } from './services/projects.ts'
 import { createRenders } from './services/renders/renders.ts'
@@ -90,6 +91,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     maxUploadBytes: maxBytes,
   })
   const idempotency = createIdempotency({ db })
+  const limits = createLimits({ pool: database.pool, ...config.limits })
   const services: Services = {
     users,
     sessions,
@@ -103,6 +105,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     credits,
     log,
     idempotency,
+    limits,
   }
 
   const isReady = async () =>

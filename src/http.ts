@@ -6,12 +6,22 @@ import websocket from '@fastify/websocket'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Config } from './config.ts'
 import { createLogger, VERSION } from './logger.ts'
-import { handleError, handleNotFound } from './problems.ts'
+import { handleError } from './problems.ts'
 import { addAuthentication } from './routes/authenticate.ts'
+import { addSecurityHeaders } from './routes/headers.ts'
 import { addRoutes, type Services } from './routes/index.ts'
+import { addJsonParser } from './routes/json-bodies.ts'
+import { limitAddresses, limitUsers } from './routes/limits.ts'
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
+import { refuseMalformed } from './routes/malformed.ts'
+import { addNotFound } from './routes/not-found.ts'
+import { shedLoad } from './routes/overload.ts'
+import { refuseSlowBodies } from './routes/slow-bodies.ts'
 
 const MAX_BODY_BYTES = 1024 * 1024
+const MAX_CONNECTIONS = 20_000
+const HEADERS_MS = 8_000
+const CHECK_CONNECTIONS_MS = 1_000
 
 /** The HTTP server with every route on it. Listens to nothing yet. */
 export async function createHttp(options: {
@@ -27,12 +37,21 @@ export async function createHttp(options: {
     genReqId: () => randomUUID(),
     trustProxy: config.http.trustProxy,
     bodyLimit: MAX_BODY_BYTES,
+    // The body has limits of its own: an upload may take hours.
+    http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: CHECK_CONNECTIONS_MS },
+    clientErrorHandler: refuseMalformed,
+    frameworkErrors: handleError,
     forceCloseConnections: 'idle',
     ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array', keywords: ['discriminator'] } },
     routerOptions: { maxParamLength: 128 },
   })
   app.setErrorHandler(handleError)
-  app.setNotFoundHandler({ preHandler: [] }, handleNotFound)
+  app.server.maxConnections = MAX_CONNECTIONS
+  addNotFound(app)
+  addSecurityHeaders(app)
+  addJsonParser(app)
+  refuseSlowBodies(app)
+  await shedLoad(app)
   app.addHook('onResponse', async (request, reply) => {
     const { method, id, routeOptions } = request
     // The route's pattern, never the address: an address carries ids and tickets.
@@ -75,12 +94,21 @@ export async function createHttp(options: {
           : schema,
     }),
   })
+  limitAddresses(app, services.limits)
   addAuthentication(app, services.sessions, config.http.allowedOrigins)
+  limitUsers(app, services.limits)
   await app.register(cors, {
     origin: config.http.allowedOrigins,
     credentials: true,
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    exposedHeaders: ['location', 'retry-after', 'idempotent-replayed', 'content-disposition'],
+    exposedHeaders: [
+      'location',
+      'retry-after',
+      'ratelimit',
+      'ratelimit-policy',
+      'idempotent-replayed',
+      'content-disposition',
+    ],
     maxAge: 3_600,
   })
   await addRoutes(app, services, { allowedOrigins: config.http.allowedOrigins, closing, isReady })

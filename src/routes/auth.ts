@@ -39,7 +39,7 @@ export const authRoutes: FastifyPluginAsyncTypebox<{ users: Users; sessions: Ses
   { users, sessions },
 ) => {
   app.post('/v1/auth/guest', {
-    config: { policy: 'open' },
+    config: { policy: 'open', budget: 'guests' },
     schema: {
       tags: ['Signing in'],
       summary: 'Sign in as a new guest',
@@ -59,7 +59,7 @@ export const authRoutes: FastifyPluginAsyncTypebox<{ users: Users; sessions: Ses
   })
 
   app.post('/v1/auth/tickets', {
-    config: { policy: 'signed-in' },
+    config: { policy: 'signed-in', budget: 'tickets' },
     schema: {
       tags: ['Signing in'],
       summary: 'A ticket that opens one WebSocket within 30 seconds',

@@ -4,6 +4,7 @@ import type { Accounts } from '../services/accounts/accounts.ts'
 import type { Credits } from '../services/credits.ts'
 import type { EventLog } from '../services/events/log.ts'
 import type { Idempotency } from '../services/idempotency.ts'
+import type { Limits } from '../services/limits.ts'
 import type { Messages } from '../services/messages/messages.ts'
 import type { Projects } from '../services/projects.ts'
 import type { Renders } from '../services/renders/renders.ts'
@@ -43,6 +44,7 @@ export interface Services {
   credits: Credits
   log: EventLog
   idempotency: Idempotency
+  limits: Limits
 }
 
 /** The table of contents: every route of the gateway, in front of each its policy, behind it one service. */

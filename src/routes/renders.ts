@@ -46,7 +46,7 @@ const tags = ['Renders']
 
 export const renderRoutes: FastifyPluginAsyncTypebox<{ renders: Renders }> = async (app, { renders }) => {
   app.post('/v1/projects/:id/renders', {
-    config: { ...signedIn, idempotent: true },
+    config: { ...signedIn, idempotent: true, budget: 'renders' },
     schema: {
       tags,
       summary: 'Export the project; followed to its end whoever watches',
@@ -106,7 +106,7 @@ export const renderRoutes: FastifyPluginAsyncTypebox<{ renders: Renders }> = asy
   })
 
   app.post('/v1/renders/:id/retry', {
-    config: { ...signedIn, idempotent: true },
+    config: { ...signedIn, idempotent: true, budget: 'renders' },
     schema: {
       tags,
       summary: 'One attempt more for a failed render',

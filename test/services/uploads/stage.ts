@@ -97,6 +97,7 @@ export async function setStage(
 
   return {
     ...parts,
+    pool: database.pool,
     uploads,
     credits: createCredits(parts),
     sandbox,
