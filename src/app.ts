@@ -23,7 +23,9 @@ import { createRuns } from './services/runs/runs.ts'
 import { createTimelines } from './services/timeline/timeline.ts'
 import { createUploads } from './services/uploads/uploads.ts'
 import { createUpstreamClient } from './services/upstream/client.ts'
+import { createIdTokens } from './services/users/id-tokens.ts'
 import { createSessions } from './services/users/sessions.ts'
+import { createSignIn } from './services/users/sign-in.ts'
 import { createUsers } from './services/users/users.ts'
 
 export interface App {
@@ -60,6 +62,8 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const sessions = createSessions({ db })
   const users = createUsers({ db, sessions })
   const accounts = createAccounts({ db, vault, upstream, sharedToken, webUrl, rateLimitRetryMs })
+  const idTokens = config.oidc && createIdTokens(config.oidc)
+  const signIn = createSignIn({ db, sessions, accounts, idTokens })
   const projects = createProjects({ db, log, accounts, upstream })
   const timelines = createTimelines({ db, log, projects, upstream })
   const credits = createCredits({ accounts, upstream })
@@ -95,6 +99,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const services: Services = {
     users,
     sessions,
+    signIn,
     accounts,
     projects,
     timelines,

@@ -19,6 +19,7 @@ import { shedLoad } from './routes/overload.ts'
 import { refuseSlowBodies } from './routes/slow-bodies.ts'
 
 const MAX_BODY_BYTES = 1024 * 1024
+const SIGNED_IN = [{ bearer: [] }, { cookie: [] }]
 const MAX_CONNECTIONS = 20_000
 const HEADERS_MS = 8_000
 const CHECK_CONNECTIONS_MS = 1_000
@@ -88,10 +89,11 @@ export async function createHttp(options: {
     refResolver: { buildLocalReference: (json, _base, _fragment, i) => String(json.$id ?? `def-${i}`) },
     transform: ({ schema, url, route }) => ({
       url,
-      schema:
-        route.config?.policy === 'signed-in'
-          ? { ...schema, security: [{ bearer: [] }, { cookie: [] }] }
-          : schema,
+      schema: {
+        ...schema,
+        ...(route.config?.policy === 'signed-in' ? { security: SIGNED_IN } : {}),
+        ...(route.config?.policy === 'optional' ? { security: [{}, ...SIGNED_IN] } : {}),
+      },
     }),
   })
   limitAddresses(app, services.limits)

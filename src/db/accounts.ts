@@ -81,3 +81,15 @@ export async function recordUpstreamUserId(db: Db, userId: string, upstreamUserI
     .set({ upstreamUserId })
     .where(and(eq(upstreamAccounts.userId, userId), isNull(upstreamAccounts.upstreamUserId)))
 }
+
+/** Makes another user the owner of an account. Its token is sealed for that one already. */
+export async function giveAccount(
+  db: Db,
+  fromUserId: string,
+  to: { userId: string; sealedToken: string | null },
+): Promise<void> {
+  await db
+    .update(upstreamAccounts)
+    .set({ ...to, mintingUntil: null, updatedAt: sql`now()` })
+    .where(eq(upstreamAccounts.userId, fromUserId))
+}

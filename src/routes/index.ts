@@ -12,6 +12,7 @@ import type { Runs } from '../services/runs/runs.ts'
 import type { Timelines } from '../services/timeline/timeline.ts'
 import type { Uploads } from '../services/uploads/uploads.ts'
 import type { Sessions } from '../services/users/sessions.ts'
+import type { SignIn } from '../services/users/sign-in.ts'
 import type { Users } from '../services/users/users.ts'
 import { authRoutes } from './auth.ts'
 import { creditRoutes } from './credits.ts'
@@ -34,6 +35,7 @@ import { uploadRoutes } from './uploads.ts'
 export interface Services {
   users: Users
   sessions: Sessions
+  signIn: SignIn
   accounts: Accounts
   projects: Projects
   timelines: Timelines

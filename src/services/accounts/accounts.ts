@@ -5,6 +5,7 @@ import {
   claimMint,
   ensureAccount,
   findAccount,
+  giveAccount,
   recordAccountReady,
   recordAccountTrouble,
   recordUpstreamUserId,
@@ -37,6 +38,8 @@ export interface Accounts {
   valueOrThrow<T>(outcome: Outcome<T>, userId: string, language: string): Promise<T>
   learnUpstreamUserId(userId: string, upstreamUserId: string): Promise<void>
   status(userId: string): Promise<UpstreamStatus>
+  /** Gives a user's upstream account to one that has none, sealed anew for its owner. */
+  handOver(tx: Db, fromUserId: string, toUserId: string): Promise<void>
 }
 
 export interface UpstreamStatus {
@@ -188,6 +191,16 @@ export function createAccounts(options: {
 
     async learnUpstreamUserId(userId, upstreamUserId) {
       if (!sharedToken) await recordUpstreamUserId(db, userId, upstreamUserId)
+    },
+
+    async handOver(tx, fromUserId, toUserId) {
+      const account = await findAccount(tx, fromUserId)
+      if (!account || (await findAccount(tx, toUserId))) return
+      const { sealedToken } = account
+      await giveAccount(tx, fromUserId, {
+        userId: toUserId,
+        sealedToken: sealedToken && vault.seal(vault.open(sealedToken, fromUserId), toUserId),
+      })
     },
 
     async status(userId) {
