@@ -5,6 +5,7 @@ import {
   ensureAccount,
   findAccount,
   findAccounts,
+  giveAccount,
   keepGuestToken,
   linkToken,
   recordAccountReady,
@@ -49,6 +50,8 @@ export interface Accounts {
   link(caller: Caller, token: string, language: string): Promise<void>
   /** Back to the token that served the user before. */
   unlink(userId: string): Promise<void>
+  /** Gives a user's upstream account to one that has none, sealed anew for its owner. */
+  handOver(tx: Db, fromUserId: string, toUserId: string): Promise<void>
 }
 
 export interface UpstreamStatus {
@@ -232,6 +235,16 @@ export function createAccounts(options: {
 
     async learnUpstreamUserId(userId, upstreamUserId) {
       if (!sharedToken) await recordUpstreamUserId(db, userId, upstreamUserId)
+    },
+
+    async handOver(tx, fromUserId, toUserId) {
+      const account = await findAccount(tx, fromUserId)
+      if (!account || (await findAccount(tx, toUserId))) return
+      const { sealedToken } = account
+      await giveAccount(tx, fromUserId, {
+        userId: toUserId,
+        sealedToken: sealedToken && vault.seal(vault.open(sealedToken, fromUserId), toUserId),
+      })
     },
 
     async status(userId) {
