@@ -1,6 +1,6 @@
 import { drizzle } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
-import type { Db } from './client.ts'
+import { type Db, outlive } from './client.ts'
 import * as schema from './schema.ts'
 
 /** Not the owner of a table and no superuser: the policies of migration 0008 decide which rows it sees. */
@@ -35,6 +35,7 @@ export function openTenants(db: Db, options: pg.PoolConfig, onError: (error: Err
   // In a pipeline, taking the rights costs no round trip of its own.
   const pool = new pg.Pool({ ...options, application_name: 'reelgate tenants', pipeline: true })
   pool.on('error', onError)
+  pool.on('connect', outlive)
   const handles = new WeakMap<pg.PoolClient, Db>()
   let probing: Promise<boolean> | undefined
 
