@@ -53,7 +53,7 @@ export function listen(
     })
     try {
       await client.connect()
-      for (const channel of channels) await client.query(`listen ${channel}`)
+      for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`)
       on.listening()
       while (!closing.signal.aborted) {
         await sleep(HEARTBEAT_MS, undefined, { signal: over }).catch(() => {})
