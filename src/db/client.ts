@@ -32,7 +32,7 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   pool.on('error', onError)
   pool.on('connect', outlive)
   const db = drizzle(pool, { schema })
-  const tenants = openTenants(db, { ...options, max: 10 }, onError)
+  const tenants = openTenants(db, options, onError)
   const close = async () => void (await Promise.all([pool.end(), tenants.close()]))
   return { db, pool, tenants, close }
 }
