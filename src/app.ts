@@ -1,8 +1,10 @@
+import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config.ts'
 import { openDatabase } from './db/client.ts'
-import { readEpoch } from './db/events.ts'
+import { readEpoch } from './db/event-epoch.ts'
 import { sweepKeys } from './db/idempotency.ts'
+import { createLocks } from './db/locks.ts'
 import { sweepExpired } from './db/users.ts'
 import { createHttp } from './http.ts'
 import { VERSION } from './logger.ts'
@@ -10,16 +12,20 @@ import type { Services } from './routes/index.ts'
 import { createAccounts } from './services/accounts/accounts.ts'
 import { developmentKeys } from './services/accounts/token-keys.ts'
 import { createTokenVault } from './services/accounts/token-vault.ts'
+import { createAgui } from './services/agui/agui.ts'
 import { createCredits } from './services/credits.ts'
 import { createEventLog } from './services/events/log.ts'
 import { createIdempotency } from './services/idempotency.ts'
 import type { Dispatcher } from './services/jobs/dispatcher.ts'
 import { createJobs } from './services/jobs/jobs.ts'
 import { createMessages } from './services/messages/messages.ts'
+import { createOps } from './services/ops.ts'
 import { createProjects } from './services/projects.ts'
+import { createCopies } from './services/renders/copies.ts'
 import { createRenders } from './services/renders/renders.ts'
 import { createRuns } from './services/runs/runs.ts'
 import { createTimelines } from './services/timeline/timeline.ts'
+import { openResumable } from './services/uploads/open-resumable.ts'
 import { createUploads } from './services/uploads/uploads.ts'
 import { createUpstreamClient } from './services/upstream/client.ts'
 import { createSessions } from './services/users/sessions.ts'
@@ -33,6 +39,7 @@ export interface App {
 
 const RUN_GRACE_MS = 12_000
 const INTERRUPTED_UPLOAD_MS = 10 * 60_000
+const HOUR_MS = 3_600_000
 
 /** Makes every part, each with the parts it needs, and starts the workers. `close` undoes it in reverse. */
 export async function createApp(config: Config, urls: { database: string; upstream: string }): Promise<App> {
@@ -66,14 +73,40 @@ export async function createApp(config: Config, urls: { database: string; upstre
     webUrl,
     rateLimitRetryMs,
     mintsPerWeek,
+    onError: report,
   })
   const projects = createProjects({ db, log, accounts, upstream })
   const timelines = createTimelines({ db, log, projects, upstream })
   const credits = createCredits({ accounts, upstream })
   const { maxBytes } = config.uploads
+  const locks = createLocks(urls.database, report)
   const uploads = createUploads({ db, log, accounts, projects, timelines, upstream, maxBytes })
+  const resumable = await openResumable({
+    db,
+    log,
+    accounts,
+    projects,
+    timelines,
+    upstream,
+    jobs,
+    locks,
+    config,
+    onError: report,
+  })
   const { pollMs } = config.renders
-  const renders = createRenders({ db, log, accounts, projects, timelines, upstream, pollMs, onError: report })
+  const renders = createRenders({
+    db,
+    log,
+    accounts,
+    projects,
+    timelines,
+    upstream,
+    pollMs,
+    onError: report,
+    ...(config.renders.keep && {
+      keep: { copies: createCopies(join(config.dataDir, 'renders')), enqueue: jobs.enqueueCopy },
+    }),
+  })
   let dispatcher: Dispatcher | undefined
   const runs = createRuns({
     db,
@@ -97,6 +130,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     credits,
     maxUploadBytes: maxBytes,
   })
+  const agui = createAgui({ db, log, projects, messages, runs })
   const idempotency = createIdempotency({ db })
   const services: Services = {
     users,
@@ -105,12 +139,15 @@ export async function createApp(config: Config, urls: { database: string; upstre
     projects,
     timelines,
     messages,
+    agui,
     runs,
     renders,
     uploads,
+    resumable,
     credits,
     log,
     idempotency,
+    ops: createOps({ db, renders }),
   }
 
   const isReady = async () =>
@@ -120,10 +157,14 @@ export async function createApp(config: Config, urls: { database: string; upstre
       () => false,
     ))
   http = await createHttp({ config, services, closing: closing.signal, isReady })
+  if (!(await database.tenants.guarded()))
+    http.log.warn('the role reelgate_app is not there: row level security does not apply (docs/security.md)')
 
   renders.start()
+  resumable.start()
   dispatcher = await jobs.work({
     run: (job, signal) => runs.work(job, signal),
+    ...(config.renders.keep && { copy: renders.copy }),
     sweep: async () => {
       await sweepExpired(db)
       await sweepKeys(db)
@@ -131,16 +172,23 @@ export async function createApp(config: Config, urls: { database: string; upstre
     },
   })
 
+  // Each instance has a folder of its own, or they share one.
+  const sweepCopies = () => void renders.sweepCopies().catch(report)
+  sweepCopies()
+  const hourly = setInterval(sweepCopies, HOUR_MS).unref()
+
   return {
     http,
     async close() {
       closing.abort()
+      clearInterval(hourly)
       // A connection that sends nothing, or an upload that does not end, must not hold the process.
       const cut = setTimeout(() => http.server.closeAllConnections(), RUN_GRACE_MS)
-      await Promise.all([http.close(), dispatcher.stop(RUN_GRACE_MS), renders.stop()])
+      await Promise.all([http.close(), dispatcher.stop(RUN_GRACE_MS), renders.stop(), resumable.stop()])
       clearTimeout(cut)
       runs.close()
       await jobs.stop()
+      await locks.close()
       await log.close()
       await upstream.close()
       await database.close()

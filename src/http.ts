@@ -10,12 +10,18 @@ import { handleError, handleNotFound } from './problems.ts'
 import { addAuthentication } from './routes/authenticate.ts'
 import { addRoutes, type Services } from './routes/index.ts'
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
+import { addTusDiscovery } from './routes/resumable.ts'
 
+const SECURITY = {
+  open: {},
+  'signed-in': { security: [{ bearer: [] }, { cookie: [] }] },
+  ops: { security: [{ operator: [] }] },
+}
 const MAX_BODY_BYTES = 1024 * 1024
 
 /** The HTTP server with every route on it. Listens to nothing yet. */
 export async function createHttp(options: {
-  config: Pick<Config, 'http' | 'logLevel'>
+  config: Pick<Config, 'http' | 'logLevel'> & Partial<Pick<Config, 'opsToken'>>
   services: Services
   closing: AbortSignal
   isReady(): Promise<boolean>
@@ -62,6 +68,7 @@ export async function createHttp(options: {
       components: {
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer' },
+          operator: { type: 'http', scheme: 'bearer', description: 'OPS_TOKEN of the gateway' },
           cookie: { type: 'apiKey', in: 'cookie', name: '__Host-reelgate' },
         },
       },
@@ -69,20 +76,33 @@ export async function createHttp(options: {
     refResolver: { buildLocalReference: (json, _base, _fragment, i) => String(json.$id ?? `def-${i}`) },
     transform: ({ schema, url, route }) => ({
       url,
-      schema:
-        route.config?.policy === 'signed-in'
-          ? { ...schema, security: [{ bearer: [] }, { cookie: [] }] }
-          : schema,
+      schema: { ...schema, ...SECURITY[route.config?.policy ?? 'open'] },
     }),
   })
-  addAuthentication(app, services.sessions, config.http.allowedOrigins)
+  const { opsToken = null } = config
+  const { allowedOrigins } = config.http
+  addAuthentication(app, services.sessions, { allowedOrigins, opsToken })
+  addTusDiscovery(app, services)
   await app.register(cors, {
-    origin: config.http.allowedOrigins,
+    origin: allowedOrigins,
     credentials: true,
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    exposedHeaders: ['location', 'retry-after', 'idempotent-replayed', 'content-disposition'],
+    exposedHeaders: [
+      'location',
+      'retry-after',
+      'idempotent-replayed',
+      'content-disposition',
+      'tus-resumable',
+      'tus-version',
+      'tus-extension',
+      'tus-max-size',
+      'upload-offset',
+      'upload-length',
+      'upload-expires',
+      'upload-metadata',
+    ],
     maxAge: 3_600,
   })
-  await addRoutes(app, services, { allowedOrigins: config.http.allowedOrigins, closing, isReady })
+  await addRoutes(app, services, { allowedOrigins, closing, isReady, forOperators: opsToken !== null })
   return app
 }

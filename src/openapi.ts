@@ -5,7 +5,7 @@ import type { Services } from './routes/index.ts'
 
 /** The OpenAPI 3.1 document of all routes, as JSON text. Needs no database: routes are described, not run. */
 export async function openApiDocument(): Promise<string> {
-  const config = toConfig({ ...readEnv({}), LOG_LEVEL: 'silent' })
+  const config = toConfig({ ...readEnv({}), LOG_LEVEL: 'silent', OPS_TOKEN: 'described' })
   const services = {} as Services
   const closing = new AbortController().signal
   const http = await createHttp({ config, services, closing, isReady: async () => false })

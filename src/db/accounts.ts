@@ -1,4 +1,4 @@
-import { and, eq, isNull, sql } from 'drizzle-orm'
+import { and, count, eq, gt, inArray, isNotNull, isNull, ne, sql } from 'drizzle-orm'
 import type { Db } from './client.ts'
 import { upstreamAccounts } from './schema.ts'
 
@@ -7,6 +7,13 @@ export type AccountRow = typeof upstreamAccounts.$inferSelect
 export async function findAccount(db: Db, userId: string): Promise<AccountRow | undefined> {
   const [row] = await db.select().from(upstreamAccounts).where(eq(upstreamAccounts.userId, userId))
   return row
+}
+
+/** The accounts of many users, in their order. */
+export async function findAccounts(db: Db, userIds: string[]): Promise<(AccountRow | undefined)[]> {
+  const rows = await db.select().from(upstreamAccounts).where(inArray(upstreamAccounts.userId, userIds))
+  const byUser = new Map(rows.map(row => [row.userId, row]))
+  return userIds.map(userId => byUser.get(userId))
 }
 
 /** The user's account, made with a client id of its own when there is none yet. */
@@ -116,4 +123,48 @@ export async function recordUpstreamUserId(db: Db, userId: string, upstreamUserI
         isNull(upstreamAccounts.upstreamUserId),
       ),
     )
+}
+
+const keyId = sql<string>`split_part(${upstreamAccounts.sealedToken}, '.', 1)`
+
+/** How many tokens each key seals. */
+export async function countSealed(db: Db): Promise<Map<string, number>> {
+  const rows = await db
+    .select({ keyId, n: count() })
+    .from(upstreamAccounts)
+    .where(isNotNull(upstreamAccounts.sealedToken))
+    .groupBy(keyId)
+  return new Map(rows.map(row => [row.keyId, row.n]))
+}
+
+/** Tokens sealed with another key than this one, in the order of their users after `after`. */
+export async function sealedOtherwise(
+  db: Db,
+  sealingKey: string,
+  after: string | undefined,
+  limit: number,
+): Promise<{ userId: string; sealedToken: string }[]> {
+  const rows = await db
+    .select({ userId: upstreamAccounts.userId, sealedToken: upstreamAccounts.sealedToken })
+    .from(upstreamAccounts)
+    .where(
+      and(
+        isNotNull(upstreamAccounts.sealedToken),
+        ne(keyId, sealingKey),
+        after ? gt(upstreamAccounts.userId, after) : undefined,
+      ),
+    )
+    .orderBy(upstreamAccounts.userId)
+    .limit(limit)
+  return rows.map(row => ({ userId: row.userId, sealedToken: row.sealedToken! }))
+}
+
+/** The same token under another seal; false when a new one has taken its place meanwhile, which stays. */
+export async function replaceSeal(db: Db, userId: string, from: string, to: string): Promise<boolean> {
+  const rows = await db
+    .update(upstreamAccounts)
+    .set({ sealedToken: to, updatedAt: sql`now()` })
+    .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.sealedToken, from)))
+    .returning({ userId: upstreamAccounts.userId })
+  return rows.length > 0
 }

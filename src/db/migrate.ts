@@ -22,6 +22,10 @@ export async function migrate(url: string): Promise<number> {
     application_name: 'reelgate migrate',
     connectionTimeoutMillis: 5_000,
   })
+  // A migration warns of what it may not do itself and an administrator should.
+  client.on('notice', ({ severity, message }) => {
+    if (severity === 'WARNING') console.warn(message)
+  })
   await client.connect()
   try {
     await client.query('select pg_advisory_lock($1)', [ADVISORY_LOCK])

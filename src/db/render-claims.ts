@@ -1,18 +1,22 @@
-import { and, asc, desc, eq, inArray, lt, lte, ne, or, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, inArray, lt, lte, ne, or, type SQL, sql } from 'drizzle-orm'
+import type { Problem } from '../problems.ts'
 import type { Db } from './client.ts'
 import { fields, fromNow, type RenderRow } from './renders.ts'
 import { renderAttempts, renders, runs } from './schema.ts'
 
 export type AttemptRow = typeof renderAttempts.$inferSelect
 export type AttemptChange = Partial<Pick<AttemptRow, 'delivery' | 'unknownReads' | 'outcome' | 'sessionId'>>
-export type RenderChange = Partial<Omit<typeof renders.$inferInsert, 'id' | 'lease' | 'nextPollAt'>>
+type Columns = Omit<typeof renders.$inferInsert, 'id' | 'lease' | 'nextPollAt'>
+export type RenderChange = { [column in keyof Columns]?: Columns[column] | SQL }
 
-/** What a claim gives: the render, its latest attempt, and whether it was submitted more than a day ago. */
+/** What a claim gives: the render, its latest attempt, and whether it was followed for long enough. */
 export interface ClaimedRow {
   render: RenderRow
   attempt: AttemptRow | null
   overdue: boolean
 }
+
+const FOLLOWED = sql`interval '24 hours'`
 
 /**
  * Claims what is due: a fresh lease each, and nobody else looks for `leaseMs`. Whoever dies with a claim is followed
@@ -39,7 +43,8 @@ export async function claimDue(db: Db, limit: number, leaseMs: number): Promise<
     .where(eq(renders.id, due.id))
     .returning({
       ...fields,
-      overdue: sql<boolean>`coalesce(${renders.submittedAt} < now() - interval '24 hours', false)`,
+      overdue: sql<boolean>`coalesce(${renders.followUntil}, ${renders.submittedAt} + ${FOLLOWED}) < now()
+        and ${renders.needsUserSince} is null`,
     })
   const started = claimed.filter(row => row.attempts > 0).map(row => row.id)
   const attempts = started.length === 0 ? [] : await latestAttempts(db, started)
@@ -85,6 +90,8 @@ export function renewClaim(db: Db, claim: Claim, leaseMs: number): Promise<Rende
   return write(db, claim, { nextPollAt: fromNow(leaseMs) })
 }
 
+const USER_IS_THERE = { needsUserSince: null, problem: null }
+
 /** One attempt more, with the draft if it was read only now. The claim is kept for another `leaseMs`. */
 export function beginAttempt(
   db: Db,
@@ -95,8 +102,10 @@ export function beginAttempt(
   return write(db, claim, {
     ...change,
     state: 'submitting',
+    ...USER_IS_THERE,
     polls: 0,
     submittedAt: sql`now()`,
+    followUntil: sql`now() + ${FOLLOWED}`,
     nextPollAt: fromNow(leaseMs),
   })
 }
@@ -115,6 +124,60 @@ export function releaseClaim(
   return write(db, claim, { ...change, lease: null, nextPollAt })
 }
 
+/** A poll's result as it is written: looked at again in `ms`, and the progress if there was any. */
+export interface Release {
+  render: Pick<RenderRow, 'id' | 'lease' | 'cancelRequestedAt'>
+  ms: number
+  progress: number | null
+}
+
+/**
+ * Gives many claims back, each as `releaseClaim` would after a poll.
+ * @returns the rows of those that were still held
+ */
+export async function releaseClaims(db: Db, releases: Release[]): Promise<RenderRow[]> {
+  const column = <T>(of: (release: Release) => T) => sql.param(releases.map(of))
+  const release = sql`unnest(
+    ${column(({ render }) => render.id)}::uuid[], ${column(({ render }) => render.lease)}::uuid[],
+    ${column(({ render }) => render.cancelRequestedAt !== null)}::bool[],
+    ${column(({ ms }) => Math.round(ms))}::int[], ${column(({ progress }) => progress)}::int[]
+  ) as release (render_id, held, seen, ms, new_progress)`
+  return db
+    .update(renders)
+    .set({
+      lease: null,
+      polls: sql`${renders.polls} + 1`,
+      progress: sql`coalesce(new_progress, ${renders.progress})`,
+      nextPollAt: sql`${fromNow(0)} + case when seen or ${renders.cancelRequestedAt} is null then ms else 0 end
+        * interval '1 millisecond'`,
+    })
+    .from(release)
+    .where(and(sql`${renders.id} = render_id`, sql`${renders.lease} = held`))
+    .returning(fields)
+}
+
+/** What the upstream said, which it would not have without the user: time that was waited for them does not count. */
+export function continueClaim(
+  db: Db,
+  claim: Parameters<typeof releaseClaim>[1],
+  ms: number,
+  change: RenderChange,
+): Promise<RenderRow | undefined> {
+  const followUntil = sql`case when ${renders.needsUserSince} is null then ${renders.followUntil}
+    else now() + ${FOLLOWED} end`
+  return releaseClaim(db, claim, ms, { ...change, ...USER_IS_THERE, followUntil })
+}
+
+/** The render waits for its user, and is looked at again in `ms` to see whether they are back. */
+export function pauseClaim(
+  db: Db,
+  claim: Parameters<typeof releaseClaim>[1],
+  ms: number,
+  problem: Problem,
+): Promise<RenderRow | undefined> {
+  return releaseClaim(db, claim, ms, { problem, polls: 0, needsUserSince: sql`now()` })
+}
+
 /** Writes `change`, after which nothing is left to look at. */
 export function endRender(
   db: Db,
@@ -122,7 +185,7 @@ export function endRender(
   change: RenderChange & { state: 'completed' | 'failed' | 'cancelled' },
 ): Promise<RenderRow | undefined> {
   const completedAt = change.state === 'completed' ? sql`now()` : null
-  return write(db, claim, { ...change, completedAt, lease: null, nextPollAt: null })
+  return write(db, claim, { needsUserSince: null, ...change, completedAt, lease: null, nextPollAt: null })
 }
 
 /** Gives claims back unchanged, for others to take at once. */

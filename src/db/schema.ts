@@ -17,6 +17,8 @@ import {
 } from 'drizzle-orm/pg-core'
 import type { Problem } from '../problems.ts'
 
+// Row level security stands in the migrations alone (0008): drizzle does not need to know of it.
+
 const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' })
 const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3 })
 const id = (name = 'id') => uuid(name)
@@ -139,6 +141,10 @@ export const runs = pgTable(
     platform: text().notNull(),
     /** The client's Idempotency-Key: the same request, made again after a crash, finds this row. */
     requestKey: text('request_key'),
+    /** The `runId` of an AG-UI client, which knows the run by this name. */
+    alias: text(),
+    /** Where the log tells that the message was accepted: what it tells of the run comes after. */
+    acceptedSeq: bigint('accepted_seq', { mode: 'number' }).notNull().default(0),
     text: text().notNull(),
     state: text({ enum: ['queued', 'running', 'reconciling', 'completed', 'failed', 'stopped'] }).notNull(),
     delivery: text({ enum: ['not_sent', 'sent', 'acknowledged', 'unknown'] })
@@ -167,25 +173,32 @@ export const runs = pgTable(
     createdAt: at('created_at').notNull().defaultNow(),
     startedAt: at('started_at'),
     finishedAt: at('finished_at'),
+    /** Its text stands in the log in whole messages. */
+    compacted: boolean().notNull().default(false),
   },
   t => [
     index('runs_project').on(t.projectId, t.id),
     uniqueIndex('runs_request_key').on(t.userId, t.requestKey),
+    uniqueIndex('runs_alias').on(t.alias, t.projectId).where(sql`alias is not null`),
     index('runs_active').on(t.projectId).where(sql`state in ('queued', 'running', 'reconciling')`),
+    index('runs_uncompacted').on(t.finishedAt).where(sql`not compacted and finished_at is not null`),
   ],
 )
 
+/** Partitioned by day of `at`; made and dropped by `event-days.ts`. Written under the project's row lock. */
 export const events = pgTable(
   'events',
   {
-    projectId: projectId(),
+    projectId: id('project_id').notNull(),
     seq: bigint({ mode: 'number' }).notNull(),
     runId: id('run_id'),
     at: at('at').notNull(),
     chunk: json().notNull(),
+    /** Of a compacted block: the number of its first entry; `seq` is that of its last. */
+    firstSeq: bigint('first_seq', { mode: 'number' }),
   },
   t => [
-    primaryKey({ name: 'events_pkey', columns: [t.projectId, t.seq] }),
+    primaryKey({ name: 'events_pkey', columns: [t.projectId, t.seq, t.at] }),
     index('events_run').on(t.runId).where(sql`run_id is not null`),
   ],
 )
@@ -203,6 +216,8 @@ export const logEpoch = pgTable(
   {
     one: boolean().primaryKey().default(true),
     epoch: text().notNull(),
+    /** The database that the epoch belongs to (`event-epoch.ts`). */
+    identity: text(),
   },
   t => [check('log_epoch_one', sql`${t.one}`)],
 )
@@ -227,6 +242,33 @@ export const uploads = pgTable(
     index('uploads_project').on(t.projectId, t.id),
     index('uploads_unfinished').on(t.updatedAt).where(sql`state in ('receiving', 'forwarding')`),
   ],
+)
+
+/**
+ * What is kept of an upload until its bytes have been forwarded: while the row is there, `spool` may hold a file of
+ * its name. `delivery` is what is known of its way upstream; after `sent`, the project is looked at before it is sent
+ * again: whether the session of `sessionGeneration` has a file named `upstreamName`.
+ */
+export const uploadSpools = pgTable(
+  'upload_spools',
+  {
+    uploadId: id('upload_id')
+      .primaryKey()
+      .references(() => uploads.id, { onDelete: 'cascade' }),
+    spool: text().notNull(),
+    platform: text().notNull(),
+    declaredType: text('declared_type').notNull(),
+    /** The header `Upload-Metadata` as it came. */
+    metadata: text().notNull(),
+    received: bigint({ mode: 'number' }).notNull().default(0),
+    delivery: text({ enum: ['not_sent', 'sent'] })
+      .notNull()
+      .default('not_sent'),
+    sessionGeneration: integer('session_generation'),
+    upstreamName: text('upstream_name'),
+    expiresAt: at('expires_at').notNull(),
+  },
+  t => [index('upload_spools_spool').on(t.spool), index('upload_spools_expires').on(t.expiresAt)],
 )
 
 /** `nextPollAt` decides when a render is looked at again; claiming it moves it ahead, which is the lease. */
@@ -255,6 +297,10 @@ export const renders = pgTable(
     cancelRequestedAt: at('cancel_requested_at'),
     polls: integer().notNull().default(0),
     nextPollAt: at('next_poll_at'),
+    /** The upstream takes the user's token no more: nothing goes on before they have come back. */
+    needsUserSince: at('needs_user_since'),
+    /** From then on it counts as lost, unless it waits for its user. */
+    followUntil: at('follow_until'),
     lease: uuid(),
     createdAt: at('created_at').notNull().defaultNow(),
     submittedAt: at('submitted_at'),

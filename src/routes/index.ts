@@ -1,17 +1,21 @@
 import type { FastifyInstance } from 'fastify'
 import { notFound, ProblemError } from '../problems.ts'
 import type { Accounts } from '../services/accounts/accounts.ts'
+import type { Agui } from '../services/agui/agui.ts'
 import type { Credits } from '../services/credits.ts'
 import type { EventLog } from '../services/events/log.ts'
 import type { Idempotency } from '../services/idempotency.ts'
 import type { Messages } from '../services/messages/messages.ts'
+import type { Ops } from '../services/ops.ts'
 import type { Projects } from '../services/projects.ts'
 import type { Renders } from '../services/renders/renders.ts'
 import type { Runs } from '../services/runs/runs.ts'
 import type { Timelines } from '../services/timeline/timeline.ts'
+import type { Resumable } from '../services/uploads/resumable.ts'
 import type { Uploads } from '../services/uploads/uploads.ts'
 import type { Sessions } from '../services/users/sessions.ts'
 import type { Users } from '../services/users/users.ts'
+import { aguiRoutes } from './agui.ts'
 import { authRoutes } from './auth.ts'
 import { creditRoutes } from './credits.ts'
 import { docRoutes } from './docs.ts'
@@ -21,9 +25,11 @@ import { addIdempotency } from './idempotency.ts'
 import { liveRoutes } from './live.ts'
 import { meRoutes } from './me.ts'
 import { messageRoutes } from './messages.ts'
+import { opsRoutes } from './ops.ts'
 import { projectRoutes } from './projects.ts'
 import { createReaders } from './readers.ts'
 import { renderRoutes } from './renders.ts'
+import { resumableRoutes } from './resumable.ts'
 import { runRoutes } from './runs.ts'
 import { namedSchemas, problemResponse } from './schemas.ts'
 import { timelineRoutes } from './timeline.ts'
@@ -37,19 +43,27 @@ export interface Services {
   projects: Projects
   timelines: Timelines
   messages: Messages
+  agui: Agui
   runs: Runs
   renders: Renders
   uploads: Uploads
+  resumable: Resumable
   credits: Credits
   log: EventLog
   idempotency: Idempotency
+  ops: Ops
 }
 
 /** The table of contents: every route of the gateway, in front of each its policy, behind it one service. */
 export async function addRoutes(
   app: FastifyInstance,
   services: Services,
-  options: { allowedOrigins: string[]; closing: AbortSignal; isReady(): Promise<boolean> },
+  options: {
+    allowedOrigins: string[]
+    closing: AbortSignal
+    isReady(): Promise<boolean>
+    forOperators: boolean
+  },
 ) {
   for (const schema of namedSchemas) app.addSchema(schema)
   app.setSchemaErrorFormatter((errors, part) =>
@@ -77,10 +91,13 @@ export async function addRoutes(
   await app.register(messageRoutes, services)
   await app.register(runRoutes, services)
   await app.register(eventRoutes, { ...services, readers, closing: options.closing })
+  await app.register(aguiRoutes, { ...services, readers, closing: options.closing })
   await app.register(liveRoutes, { ...services, ...options, readers })
   await app.register(uploadRoutes, services)
+  await app.register(resumableRoutes, services)
   await app.register(renderRoutes, services)
   await app.register(creditRoutes, services)
+  if (options.forOperators) await app.register(opsRoutes, services)
 }
 
 function invalidRequest(error: { instancePath: string; message?: string } | undefined, part: string) {

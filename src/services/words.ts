@@ -12,6 +12,12 @@ export interface Words {
   silent: { done: (changes: string) => string; unchanged: string }
   /** By problem code; says what to do next. */
   userStates: Record<UserStateCode, string>
+  /** What the gateway says itself where no backend is asked. */
+  answers: {
+    export: string
+    credits: (available: number) => string
+    upload: (types: readonly string[], megabytes: number) => string
+  }
   actions: Record<'export' | 'timeline' | 'credits' | 'upload' | 'message', string>
   summary: {
     heading: (tracks: number) => string
@@ -98,6 +104,12 @@ const en: Words = {
     upload_interrupted: 'The upload was interrupted. Please upload the file again.',
     nothing_to_export: 'There is nothing to export yet. Add a clip or describe the video you want first.',
   },
+  answers: {
+    export: 'Your video is being exported.',
+    credits: available => `You have ${plural(available, 'credit', 'credits')} left.`,
+    upload: (types, megabytes) =>
+      `Upload the file here. It can be ${types.join(', ')}, up to ${megabytes} MB.`,
+  },
   actions: {
     export: 'Export video',
     timeline: 'Show timeline',
@@ -170,6 +182,11 @@ const zh: Words = {
     content_filtered: '该请求未通过内容审核，请换一种说法。',
     upload_interrupted: '上传中断，请重新上传该文件。',
     nothing_to_export: '还没有可以导出的内容。请先添加素材，或描述您想要的视频。',
+  },
+  answers: {
+    export: '正在导出您的视频。',
+    credits: available => `您还剩 ${available} 积分。`,
+    upload: (types, megabytes) => `请在此上传文件，支持 ${types.join('、')}，最大 ${megabytes} MB。`,
   },
   actions: {
     export: '导出视频',

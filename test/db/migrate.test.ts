@@ -5,7 +5,7 @@ import { testDatabaseUrl } from '../helpers/database.ts'
 
 t.test('instances that start at once migrate one after the other, and again changes nothing', async t => {
   const url = await testDatabaseUrl(t)
-  await query(url, 'drop schema public cascade; create schema public')
+  await query(url, 'drop schema public, ops cascade; create schema public')
   const known = await Promise.all([migrate(url), migrate(url), migrate(url)])
   t.equal(new Set(known).size, 1)
   await migrate(url)

@@ -35,7 +35,7 @@ export async function startGateway(
   env: Record<string, string>,
   options: { server?: string; cwd?: string } = {},
 ): Promise<Gateway> {
-  const gateway = spawnGateway(t, env, options)
+  const gateway = spawnGateway(t, { DATA_DIR: await temporaryFolder(t), ...env }, options)
   gateway.url = await listening(gateway)
   return gateway
 }

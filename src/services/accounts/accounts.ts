@@ -4,6 +4,7 @@ import {
   type AccountRow,
   ensureAccount,
   findAccount,
+  findAccounts,
   keepGuestToken,
   linkToken,
   recordAccountReady,
@@ -15,10 +16,11 @@ import {
 import type { Db } from '../../db/client.ts'
 import { budgetSpentUntil, claimMint, countUnknownMints, recordMint } from '../../db/mints.ts'
 import { isDatabaseDown, type Problem, type ProblemCode, ProblemError } from '../../problems.ts'
+import { gather } from '../gather.ts'
 import type { Credential, UpstreamClient } from '../upstream/client.ts'
 import { type Failure, mayHaveArrived, type Outcome } from '../upstream/failures.ts'
 import { type Account, problemOf, userProblem } from '../user-states.ts'
-import type { TokenVault } from './token-vault.ts'
+import { type TokenVault, VaultError } from './token-vault.ts'
 
 /** On whose behalf, and from which kind of app, a call is made. */
 export interface Caller {
@@ -74,25 +76,34 @@ export function createAccounts(options: {
   webUrl: string
   rateLimitRetryMs: number
   mintsPerWeek: number
+  /** Hears of tokens that do not open: a key is missing, or somebody has been at the database. */
+  onError?(error: unknown): void
 }): Accounts {
   const { db, vault, upstream, sharedToken, webUrl, mintsPerWeek } = options
   const renewals = new Map<string, Promise<Held>>()
+  const find = gather(0, (userIds: string[]) => findAccounts(db, userIds))
 
   async function hold(caller: Caller): Promise<Held> {
-    const account = await findAccount(db, caller.userId)
+    const account = await find(caller.userId)
     if (sharedToken && account?.kind !== 'linked')
       return { kind: 'ok', value: { token: sharedToken, generation: 0, refused: false, shared: true } }
     return account && isUsable(account) ? open(account) : renew(caller, account?.generation ?? 0)
   }
 
-  const open = (account: AccountRow): Held => ({
-    kind: 'ok',
-    value: {
-      token: vault.open(account.sealedToken!, account.userId),
-      generation: account.generation,
-      refused: account.state === 'reauth_required',
-    },
-  })
+  function open(account: AccountRow): Held {
+    const { sealedToken, userId, generation, state } = account
+    try {
+      const token = vault.open(sealedToken!, userId)
+      return { kind: 'ok', value: { token, generation, refused: state === 'reauth_required' } }
+    } catch (error) {
+      if (!(error instanceof VaultError)) throw error
+      options.onError?.(error)
+      // Nothing is minted in its place: whoever can swap rows could have tokens made, and each is rationed.
+      return error.code === 'unknown_key'
+        ? { kind: 'transient', delivered: 'no', cause: 'unavailable' }
+        : { kind: 'auth' }
+    }
+  }
 
   /** The token after `generation`. However many calls notice a dead token, this instance asks once. */
   function renew(caller: Caller, generation: number): Promise<Held> {

@@ -4,6 +4,7 @@ import type { Db } from '../../db/client.ts'
 import { createDispatcher, type Dispatcher } from './dispatcher.ts'
 
 const RUNS = 'runs'
+const COPIES = 'copies'
 const SWEEP = 'sweep'
 
 /** A job never holds state: it names the thing to advance. */
@@ -15,14 +16,28 @@ export interface RunJob {
 export interface Jobs {
   /** Queues a run inside `tx`: it exists if and only if the run does. Runs of a project go one after the other. */
   enqueueRun(tx: Db, job: RunJob): Promise<void>
+  /** Asks inside `tx` for a copy of a finished film. */
+  enqueueCopy(tx: Db, renderId: string): Promise<void>
   /** Ends a run's job, which lets the project's next one begin. Nothing happens when another attempt has it. */
   completeRun(job: Job<RunJob>): Promise<void>
   /** Starts working on runs, and sweeping once a minute. */
   work(handlers: {
     run(job: Job<RunJob>, signal: AbortSignal): Promise<void>
+    copy?(renderId: string): Promise<void>
     sweep(): Promise<void>
   }): Promise<Dispatcher>
+  /** One more queue like that of the runs: jobs of a `key` go one after the other, in order, whoever takes them. */
+  queue<T extends object>(name: string): Promise<Queue<T>>
   stop(): Promise<void>
+}
+
+export interface Queue<T extends object> {
+  /** Queues a job inside `tx`. */
+  enqueue(tx: Db, key: string, job: T): Promise<void>
+  /** Ends a job. Nothing happens when another attempt has it. */
+  complete(job: Job<T>): Promise<void>
+  /** A job whose `handle` throws is given out again; `handle` completes those that are done. */
+  work(capacity: number, handle: (job: Job<T>, signal: AbortSignal) => Promise<void>): Dispatcher
 }
 
 const CONCURRENT_RUNS = 200
@@ -34,16 +49,17 @@ export async function createJobs(options: { url: string; onError(error: unknown)
     application_name: 'reelgate jobs',
     schema: 'jobs',
     max: 4,
-    superviseIntervalSeconds: 5,
-    monitorIntervalSeconds: 5,
+    // With the heartbeat's 10 s, the retry's delay and the dispatcher's poll, a dead worker's run goes on within 15 s.
+    superviseIntervalSeconds: 1,
+    monitorIntervalSeconds: 1,
     persistQueueStats: true,
     persistWarnings: true,
   })
   boss.on('error', options.onError)
   await boss.start()
-  await boss.createQueue(RUNS, {
+  const inOrder = {
     // The only policy that keeps both order and exclusion per key when attempts fail.
-    policy: 'key_strict_fifo',
+    policy: 'key_strict_fifo' as const,
     heartbeatSeconds: 10,
     // A head that failed for good would block its project for ever; a permanent failure is told in our row instead.
     retryLimit: 1_000,
@@ -51,6 +67,16 @@ export async function createJobs(options: { url: string; onError(error: unknown)
     retryBackoff: true,
     retryDelayMax: 30,
     expireInSeconds: 86_400 - 1,
+    deleteAfterSeconds: 86_400,
+  }
+  await boss.createQueue(RUNS, inOrder)
+  await boss.createQueue(COPIES, {
+    heartbeatSeconds: 10,
+    retryLimit: 30,
+    retryDelay: 5,
+    retryBackoff: true,
+    retryDelayMax: 3_600,
+    expireInSeconds: 3_600,
     deleteAfterSeconds: 86_400,
   })
   await boss.createQueue(SWEEP, { policy: 'singleton', retryLimit: 0, deleteAfterSeconds: 3_600 })
@@ -60,13 +86,21 @@ export async function createJobs(options: { url: string; onError(error: unknown)
       await boss.send(RUNS, job, { singletonKey: job.projectId, db: fromDrizzle(tx, sql) })
     },
 
+    async enqueueCopy(tx, renderId) {
+      await boss.send(COPIES, { renderId }, { db: fromDrizzle(tx, sql) })
+    },
+
     async completeRun(job) {
       await boss.complete(RUNS, job)
     },
 
-    async work({ run, sweep }) {
+    async work({ run, copy, sweep }) {
       await boss.schedule(SWEEP, '* * * * *')
       await boss.work(SWEEP, { pollingIntervalSeconds: 15 }, () => sweep())
+      if (copy)
+        await boss.work<{ renderId: string }>(COPIES, { pollingIntervalSeconds: 2 }, async ([job]) => {
+          if (job) await copy(job.data.renderId)
+        })
       return createDispatcher<RunJob>({
         boss,
         queue: RUNS,
@@ -74,6 +108,20 @@ export async function createJobs(options: { url: string; onError(error: unknown)
         handle: run,
         onError: options.onError,
       })
+    },
+
+    async queue<T extends object>(name: string) {
+      await boss.createQueue(name, inOrder)
+      return {
+        async enqueue(tx, key, job) {
+          await boss.send(name, job, { singletonKey: key, db: fromDrizzle(tx, sql) })
+        },
+        async complete(job) {
+          await boss.complete(name, job)
+        },
+        work: (capacity, handle) =>
+          createDispatcher<T>({ boss, queue: name, capacity, handle, onError: options.onError }),
+      } satisfies Queue<T>
     },
 
     stop: () => boss.stop({ graceful: true, timeout: 2_000 }),

@@ -1,9 +1,11 @@
 import { randomUUIDv7 } from 'node:crypto'
+import { crashPoint } from '../../crash-points.ts'
 import type { Db } from '../../db/client.ts'
 import {
   cancelQueued,
   findRender,
   findRequestedRender,
+  findWanted,
   hurryQueued,
   insertRender,
   listRenders,
@@ -22,17 +24,20 @@ import { decodeDraft } from '../timeline/draft.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { ProjectState, UpstreamClient } from '../upstream/client.ts'
 import { createAdvance } from './advance.ts'
+import type { Copies } from './copies.ts'
 import { createFile, type FileAnswer, type FileRequest } from './file.ts'
 import { nothingToExport } from './problems.ts'
 import { createRecord } from './record.ts'
+import { createRecover } from './recover.ts'
 import { type Render, renderUpdated, toRender } from './render.ts'
 import { isTerminal, type RenderStateName } from './states.ts'
 import { createWorker, type Worker } from './worker.ts'
 
 export type { Render } from './render.ts'
 
-// The control calls of one look end within 10 s.
-const LEASE_MS = 15_000
+// With the pause between two looks for what is due, a dead worker's renders are another's within 15 s.
+const LEASE_MS = 12_000
+const COPY_MS = 30 * 60_000
 
 export interface Renders extends Omit<Worker, 'wake'> {
   /**
@@ -52,12 +57,16 @@ export interface Renders extends Omit<Worker, 'wake'> {
   get(userId: string, id: string): Promise<Render>
   /** A queued render is cancelled at once. One at work is asked to stop, and may still complete: its events tell. */
   cancel(userId: string, id: string): Promise<Render>
-  /** One attempt more with the draft it had; throws `not_failed`. */
+  /** One attempt more with the draft it had, unless it was lost and is found now; throws `not_failed`. */
   retry(caller: Caller, id: string): Promise<Render>
-  /** Opens the finished file; throws `not_ready`. */
+  /** Opens the finished file, also that of a render that was given up too early; throws `not_ready`. */
   file(userId: string, id: string, request: FileRequest): Promise<FileAnswer>
   /** Looks now for what is due; with a project whose run has ended, also at what waited for the run. */
   wake(projectId?: string): void
+  /** The job: keeps a copy of a finished film, while anybody may still ask for it. Throws when it must be tried again. */
+  copy(id: string): Promise<void>
+  /** Removes the copies of films that nobody can ask for any more. */
+  sweepCopies(): Promise<void>
 }
 
 export function createRenders(options: {
@@ -70,11 +79,15 @@ export function createRenders(options: {
   pollMs: number
   onError(error: unknown): void
   leaseMs?: number
+  /** Where copies of finished films are kept, and how one is asked for inside a transaction. */
+  keep?: { copies: Copies; enqueue(tx: Db, renderId: string): Promise<void> }
 }): Renders {
-  const { db, log, accounts, projects, timelines, onError, leaseMs = LEASE_MS } = options
-  const record = createRecord({ db, log, timelines, leaseMs })
+  const { db, log, accounts, projects, timelines, onError, leaseMs = LEASE_MS, keep } = options
+  const onCompleted = keep ? { onCompleted: keep.enqueue } : {}
+  const record = createRecord({ db, log, timelines, leaseMs, ...onCompleted })
   const worker = createWorker({ db, record, advance: createAdvance({ ...options, record }), onError })
-  const openFile = createFile(options)
+  const files = createFile({ ...options, copies: keep?.copies ?? null })
+  const recover = createRecover({ ...options, ...onCompleted })
 
   async function own(userId: string, id: string): Promise<RenderView> {
     const row = await findRender(db, userId, id)
@@ -140,6 +153,7 @@ export function createRenders(options: {
         return toRender(row, revision)
       })
       if (!render) throw nothing(project.language)
+      crashPoint('render.after_create')
       worker.wake()
       return render
     },
@@ -168,7 +182,10 @@ export function createRenders(options: {
     },
 
     async retry({ userId, platform }, id) {
-      const { projectId } = await own(userId, id)
+      const known = await own(userId, id)
+      const { projectId } = known
+      const recovered = await recover(known)
+      if (recovered) return toRender(recovered, known.projectRevision)
       const render = await log.transaction(async (tx, append) => {
         const project = await lockProjectOf(tx, projectId)
         const row = await requeueFailed(tx, id, platform)
@@ -180,10 +197,24 @@ export function createRenders(options: {
       return render
     },
 
+    async copy(id) {
+      const [render] = await findWanted(db, [id])
+      if (!render || !keep) return
+      const limit = AbortSignal.timeout(COPY_MS)
+      const film = await files.film(render, { range: null, ifRange: null, signal: limit })
+      if (film.kind !== 'ok' || film.value.status !== 200) throw new Error(`No film to copy: ${film.kind}`)
+      await keep.copies.keep(id, film.value)
+    },
+
+    async sweepCopies() {
+      await keep?.copies.sweep(async ids => (await findWanted(db, ids)).map(({ id }) => id))
+    },
+
     async file(userId, id, request) {
-      const row = await own(userId, id)
+      const known = await own(userId, id)
+      const row = (await recover(known)) ?? known
       if (row.state !== 'completed') throw new ProblemError('not_ready')
-      return openFile(row, await projects.own(userId, row.projectId), request)
+      return files.file(row, await projects.own(userId, row.projectId), request)
     },
   }
 }

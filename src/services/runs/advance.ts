@@ -1,3 +1,4 @@
+import { crashPoint } from '../../crash-points.ts'
 import { loadProject, type ProjectStateRow } from '../../db/projects.ts'
 import { loadRun, takeRun, updateRun } from '../../db/runs.ts'
 import type { ProblemCode } from '../../problems.ts'
@@ -38,6 +39,7 @@ export function createAdvance(options: WorkOptions) {
     }
     const project = await loadProject(db, run.projectId)
     if (!project) return
+    crashPoint('run.after_take')
     const work = createWork(options, { run, project, runLog: createRunLog({ db, log, run }), signals })
     const endings = createEndings(options, work)
     try {
@@ -72,6 +74,7 @@ export function createAdvance(options: WorkOptions) {
     if (state.kind !== 'ok') return endings.refused(state)
     const sessionId = await start(work, state.value, credits?.available ?? null)
     if (sessionId === null) return
+    crashPoint('run.after_intent')
 
     const { answer, heard } = await send(work, sessionId)
     if (answer.kind === 'ok') return follow(work, endings, answer.value.meanings)
@@ -101,6 +104,7 @@ export function createAdvance(options: WorkOptions) {
           // A process that slept through its claim must not send what another one has already given up on.
           if (performance.now() - startedAt > HELD_UP_MS) await work.runLog.transaction(async () => {})
           heard = await upstream.run(credential, { sessionId, text: run.text, signal: work.interrupted })
+          crashPoint('run.after_post')
           return heard
         })
       } catch (error) {
@@ -164,6 +168,7 @@ export function createAdvance(options: WorkOptions) {
           await runLog.transaction((tx, append) => work.observe(tx, append, state.value))
       },
     })
+    crashPoint('run.after_stream')
     const last = narrator.finish()
     const said = { last, reply: narrator.text() }
     if (work.signals.stop.aborted && end.kind !== 'end') return endStopped(work, endings, said, limits)

@@ -1,3 +1,4 @@
+import { crashPoint } from '../../crash-points.ts'
 import type { Db } from '../../db/client.ts'
 import { loadRun, updateRun } from '../../db/runs.ts'
 import type { Problem, ProblemCode } from '../../problems.ts'
@@ -42,6 +43,7 @@ export function createEndings({ accounts }: { accounts: Accounts }, work: Work):
     runLog.transaction(async (tx, append) => {
       work.run = (await loadRun(tx, work.run.id))!
       if (!isTerminal(work.run.state)) await write(tx, append)
+      crashPoint('run.before_end_commit')
     })
 
   /** Writes the run's last state and tells the project's readers. */

@@ -1,4 +1,5 @@
 import type { Config } from '../../config.ts'
+import { crashPoint } from '../../crash-points.ts'
 import { updateRun } from '../../db/runs.ts'
 import type { Endings, Said } from './endings.ts'
 import { runStateEntry } from './run.ts'
@@ -44,6 +45,7 @@ export async function reconcile(
     await work.pause(Math.max(0, wait))
     if (work.signals.stop.aborted) return endStopped(work, endings, asSaid(), limits)
     const state = await work.read()
+    crashPoint('run.after_reconcile_read')
     const nextReadAt = new Date(Date.now() + everyMs)
     if (state.kind !== 'ok') {
       if (Date.now() > giveUpAt) return endings.failed('outcome_unknown', asSaid())

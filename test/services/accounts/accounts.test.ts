@@ -435,6 +435,35 @@ t.test('a token is sealed where it is kept', async t => {
   t.notMatch(text, /nmv_usr_/)
 })
 
+t.test('a token that does not open: nothing is sent, nothing minted, and the user is told', async t => {
+  const { accounts, createCaller, alice, heard, accountOf, db } = await setStage(t)
+  const bob = await createCaller()
+  const { seen, send } = spy()
+  await accounts.call(alice, send)
+  await accounts.call(bob, send)
+  const [hers, his] = [await accountOf(alice.userId), await accountOf(bob.userId)]
+  const seal = (userId: string, sealed: string) =>
+    db.execute(sql`update upstream_accounts set sealed_token = ${sealed} where user_id = ${userId}`)
+  const flipped = hers.sealedToken!.replace(/.$/, end => (end === 'A' ? 'Q' : 'A'))
+  for (const sealed of [his.sealedToken!, flipped, 'test.x.y', 'test..', hers.sealedToken!.slice(0, -4)]) {
+    await seal(alice.userId, sealed)
+    const outcome = await accounts.call(alice, send)
+    t.same(outcome, { kind: 'auth' }, 'closed')
+    if (outcome.kind !== 'auth') continue
+    t.match(await accounts.problem(outcome, alice.userId, 'en'), {
+      code: 'reauth_required',
+      userState: { action: { kind: 'link_account' } },
+    })
+  }
+  await seal(alice.userId, hers.sealedToken!.replace('test.', 'gone.'))
+  const missing = await accounts.call(alice, send)
+  t.match(missing, { kind: 'transient', delivered: 'no' }, 'an operator can mend it')
+  await seal(alice.userId, hers.sealedToken!)
+  t.same(await accounts.call(alice, send), OK, 'and then it is mended')
+  t.equal(seen.length, 3)
+  t.equal(heard('mint').length, 2, 'one for each of them, as before')
+})
+
 t.test('what the upstream refuses becomes words for this user', async t => {
   const { accounts, alice, createCaller, accountOf } = await setStage(t)
   const bob = await createCaller()
