@@ -12,6 +12,7 @@ import { developmentKeys } from './services/accounts/token-keys.ts'
 import { createTokenVault } from './services/accounts/token-vault.ts'
 import { createCredits } from './services/credits.ts'
 import { createEventLog } from './services/events/log.ts'
+import { createRetention } from './services/events/retention.ts'
 import { createIdempotency } from './services/idempotency.ts'
 import type { Dispatcher } from './services/jobs/dispatcher.ts'
 import { createJobs } from './services/jobs/jobs.ts'
@@ -52,7 +53,9 @@ export async function createApp(config: Config, urls: { database: string; upstre
     limits: { runMs: config.runs.limitMs, silenceMs: config.runs.silenceMs },
   })
   const vault = createTokenVault(config.tokenKeys ?? (await developmentKeys(config.dataDir)))
-  const log = await createEventLog({ database, url: urls.database, onError: report })
+  const { hints } = config.events
+  const log = await createEventLog({ database, url: urls.database, onError: report, hints })
+  const retention = createRetention({ db, keepDays: config.events.keepDays })
   const jobs = await createJobs({ url: urls.database, onError: report })
 
   const { sharedToken, webUrl, rateLimitRetryMs } = config.upstream
@@ -120,6 +123,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
       await sweepExpired(db)
       await sweepKeys(db)
       await uploads.sweepInterrupted(INTERRUPTED_UPLOAD_MS)
+      await retention.runOnce()
     },
   })
 

@@ -32,6 +32,9 @@ const VARIABLES = [
   'RECONCILE_EVERY_MS',
   'RECONCILE_READS',
   'MAX_UPLOAD_BYTES',
+  'EVENTS_KEEP_DAYS',
+  'EVENTS_HINTS',
+  'EVENTS_READERS_PER_USER',
 ] as const
 
 export type Env = Record<(typeof VARIABLES)[number], string | undefined>
@@ -68,6 +71,8 @@ export interface Config {
   }
   renders: { pollMs: number }
   uploads: { maxBytes: number }
+  /** `hints: false`: what other instances write is found by polling alone, for poolers without LISTEN. */
+  events: { keepDays: number; hints: boolean; readersPerUser: number }
   opsToken: string | null
 }
 
@@ -153,6 +158,11 @@ export function toConfig(env: Env): Config {
     },
     renders: { pollMs: integer('RENDER_POLL_MS', sandbox ? 2_000 : 30_000, 10, 3_600_000) },
     uploads: { maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000) },
+    events: {
+      keepDays: integer('EVENTS_KEEP_DAYS', 30, 1, 3_650),
+      hints: oneOf('EVENTS_HINTS', ['true', 'false'], 'true') === 'true',
+      readersPerUser: integer('EVENTS_READERS_PER_USER', 20, 1, 100_000),
+    },
     opsToken: header('OPS_TOKEN', null),
   }
   if (production) {

@@ -15,7 +15,7 @@ const MAX_BODY_BYTES = 1024 * 1024
 
 /** The HTTP server with every route on it. Listens to nothing yet. */
 export async function createHttp(options: {
-  config: Pick<Config, 'http' | 'logLevel'>
+  config: Pick<Config, 'http' | 'logLevel'> & Partial<Pick<Config, 'events'>>
   services: Services
   closing: AbortSignal
   isReady(): Promise<boolean>
@@ -83,6 +83,11 @@ export async function createHttp(options: {
     exposedHeaders: ['location', 'retry-after', 'idempotent-replayed', 'content-disposition'],
     maxAge: 3_600,
   })
-  await addRoutes(app, services, { allowedOrigins: config.http.allowedOrigins, closing, isReady })
+  await addRoutes(app, services, {
+    allowedOrigins: config.http.allowedOrigins,
+    readersPerUser: config.events?.readersPerUser,
+    closing,
+    isReady,
+  })
   return app
 }

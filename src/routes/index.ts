@@ -49,7 +49,12 @@ export interface Services {
 export async function addRoutes(
   app: FastifyInstance,
   services: Services,
-  options: { allowedOrigins: string[]; closing: AbortSignal; isReady(): Promise<boolean> },
+  options: {
+    allowedOrigins: string[]
+    readersPerUser?: number | undefined
+    closing: AbortSignal
+    isReady(): Promise<boolean>
+  },
 ) {
   for (const schema of namedSchemas) app.addSchema(schema)
   app.setSchemaErrorFormatter((errors, part) =>
@@ -65,7 +70,7 @@ export async function addRoutes(
       }
   })
   addIdempotency(app, services.idempotency)
-  const readers = createReaders()
+  const readers = createReaders(options.readersPerUser)
 
   await app.register(healthRoutes, { isReady: options.isReady })
   await app.register(docRoutes)
