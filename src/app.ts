@@ -17,6 +17,7 @@ import { createTokenVault } from './services/accounts/token-vault.ts'
 import { createAgui } from './services/agui/agui.ts'
 import { createCredits } from './services/credits.ts'
 import { createEventLog } from './services/events/log.ts'
+import { createRetention } from './services/events/retention.ts'
 import { createIdempotency } from './services/idempotency.ts'
 import type { Dispatcher } from './services/jobs/dispatcher.ts'
 import { createJobs } from './services/jobs/jobs.ts'
@@ -69,11 +70,13 @@ export async function createApp(config: Config, urls: { database: string; upstre
   })
   const upstream = observeUpstream(client, observers)
   const vault = createTokenVault(config.tokenKeys ?? (await developmentKeys(config.dataDir)))
+  const { hints, keepDays } = config.events
   const onOffered = metrics?.offered
   const log = observeLog(
-    await createEventLog({ database, url: urls.database, onError: report, onOffered }),
+    await createEventLog({ database, url: urls.database, onError: report, hints, onOffered }),
     observers,
   )
+  const retention = createRetention({ db, keepDays })
   const jobs = await createJobs({ url: urls.database, onError: report, traceparent: tracing?.traceparent })
 
   const { sharedToken, webUrl, rateLimitRetryMs, mintsPerWeek } = config.upstream
@@ -188,6 +191,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
       await sweepExpired(db)
       await sweepKeys(db)
       await uploads.sweepInterrupted(INTERRUPTED_UPLOAD_MS)
+      await retention.runOnce()
     },
   })
 

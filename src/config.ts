@@ -47,6 +47,9 @@ const VARIABLES = [
   'UPLOADS_S3_SECRET_ACCESS_KEY',
   'KEEP_RENDERS',
   'CRASH_AT',
+  'EVENTS_KEEP_DAYS',
+  'EVENTS_HINTS',
+  'EVENTS_READERS_PER_USER',
 ] as const
 
 export type Env = Record<(typeof VARIABLES)[number], string | undefined>
@@ -110,6 +113,8 @@ export interface Config {
     /** `null` means: they are kept under `dataDir`. */
     s3: S3Config | null
   }
+  /** `hints: false`: what other instances write is found by polling alone, for poolers without LISTEN. */
+  events: { keepDays: number; hints: boolean; readersPerUser: number }
   opsToken: string | null
   /** `null`: no traces. */
   traces: { endpoint: string | null }
@@ -229,6 +234,11 @@ export function toConfig(env: Env): Config {
       maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000),
       spoolQuotaBytes: integer('SPOOL_QUOTA_BYTES', 20_000_000_000, 0, 100_000_000_000_000),
       s3: s3(env, url('UPLOADS_S3_ENDPOINT', ['http:', 'https:']), wrong),
+    },
+    events: {
+      keepDays: integer('EVENTS_KEEP_DAYS', 30, 1, 3_650),
+      hints: oneOf('EVENTS_HINTS', ['true', 'false'], 'true') === 'true',
+      readersPerUser: integer('EVENTS_READERS_PER_USER', 20, 1, 100_000),
     },
     opsToken: header('OPS_TOKEN', null),
     crashAt: crashAt(env.CRASH_AT, why => wrong('CRASH_AT', why)),

@@ -36,7 +36,7 @@ const CHECK_CONNECTIONS_MS = 1_000
 
 /** The HTTP server with every route on it. Listens to nothing yet. */
 export async function createHttp(options: {
-  config: Pick<Config, 'http' | 'logLevel'> & Partial<Pick<Config, 'opsToken'>>
+  config: Pick<Config, 'http' | 'logLevel'> & Partial<Pick<Config, 'opsToken' | 'events'>>
   services: Services
   closing: AbortSignal
   isReady(): Promise<boolean>
@@ -138,6 +138,7 @@ export async function createHttp(options: {
     ],
     maxAge: 3_600,
   })
-  await addRoutes(app, services, { allowedOrigins, closing, isReady, metrics })
+  const readersPerUser = config.events?.readersPerUser
+  await addRoutes(app, services, { allowedOrigins, readersPerUser, closing, isReady, metrics })
   return app
 }

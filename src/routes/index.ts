@@ -65,6 +65,7 @@ export async function addRoutes(
   services: Services,
   options: {
     allowedOrigins: string[]
+    readersPerUser?: number | undefined
     closing: AbortSignal
     isReady(): Promise<boolean>
     /** Null: nobody is an operator, and what is for them does not exist. */
@@ -85,7 +86,7 @@ export async function addRoutes(
       }
   })
   addIdempotency(app, services.idempotency)
-  const readers = createReaders()
+  const readers = createReaders(options.readersPerUser)
 
   await app.register(healthRoutes, { isReady: options.isReady })
   await app.register(docRoutes)

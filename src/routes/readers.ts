@@ -1,7 +1,5 @@
 import type { ClientSession, Sessions } from '../services/users/sessions.ts'
 
-const MAX_READERS_PER_USER = 20
-
 /** Each user's open readers on this instance, WebSockets and event streams alike. */
 export interface Readers {
   /**
@@ -18,13 +16,13 @@ interface Place {
   signedOut(): void
 }
 
-export function createReaders(): Readers {
+export function createReaders(maxPerUser = 20): Readers {
   const open = new Map<string, Set<Place>>()
 
   return {
     enter({ sessionId, user }, signedOut) {
       const places = open.get(user.id) ?? new Set()
-      if (places.size >= MAX_READERS_PER_USER) return null
+      if (places.size >= maxPerUser) return null
       const place = { sessionId, signedOut }
       open.set(user.id, places.add(place))
       return {

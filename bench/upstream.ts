@@ -1,0 +1,79 @@
+/**
+ * The upstream of the event benches: the sandbox, whose answers are replaced by numbered lines. The streams begin
+ * together, once all of them are open and `POST /__go` has said how fast. Peers read the same from `GET /stream`.
+ */
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { createSandbox } from '../sandbox/server.ts'
+import { createFrameWriter } from '../sandbox/stream.ts'
+
+const BYTES = 600
+const FILLER = 'the clip is short and quiet, so the music begins late and ends with the last scene, '.repeat(
+  8,
+)
+
+const sandbox = await createSandbox({ host: '127.0.0.1', mintsPerIp: 1_000 })
+let streams: ServerResponse[] = []
+
+const server = createServer((req, res) => {
+  const path = req.url!.split('?')[0]
+  if (path === '/run_sse' || path === '/stream') return open(res)
+  if (path === '/__go') return go(req, res)
+  pass(req, res)
+})
+server.listen(0, '127.0.0.1', () =>
+  console.log(`Server listening at http://127.0.0.1:${(server.address() as { port: number }).port}`),
+)
+
+function open(res: ServerResponse) {
+  res.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
+  res.socket!.setNoDelay(true)
+  streams.push(res)
+}
+
+async function go(req: IncomingMessage, res: ServerResponse) {
+  const query = new URL(req.url!, 'http://upstream').searchParams
+  const [count, each, perSecond] = ['streams', 'each', 'rate'].map(name => Number(query.get(name)))
+  while (streams.length < count!) await new Promise(resolve => setTimeout(resolve, 5))
+  const begun = streams
+  streams = []
+  if (perSecond! > 0) await paced(begun, each!, perSecond!)
+  else await Promise.all(begun.map(stream => flood(stream, each!)))
+  for (const stream of begun) stream.end()
+  res.end('sent')
+}
+
+async function paced(streams: ServerResponse[], each: number, perSecond: number) {
+  const writers = streams.map(() => createFrameWriter())
+  const startedAt = performance.now()
+  for (let sent = 0; sent < each * streams.length; ) {
+    const due = ((performance.now() - startedAt) / 1_000) * perSecond
+    for (; sent < Math.min(due, each * streams.length); sent++) {
+      const i = sent % streams.length
+      streams[i]!.write(frame(writers[i]!, Math.floor(sent / streams.length)))
+    }
+    await new Promise(resolve => setTimeout(resolve, 1))
+  }
+}
+
+async function flood(stream: ServerResponse, each: number) {
+  const writer = createFrameWriter()
+  for (let n = 0; n < each; n++) if (!stream.write(frame(writer, n))) await once(stream, 'drain')
+}
+
+/** One line of 600 bytes: its number, when it was sent, and words. */
+function frame(writer: ReturnType<typeof createFrameWriter>, n: number) {
+  const at = (performance.timeOrigin + performance.now()).toFixed(3)
+  return writer.text(`#${String(n).padStart(6, '0')}@${at}# ${FILLER}`.slice(0, BYTES - 2).concat('.\n'), {
+    partial: true,
+  })
+}
+
+function pass(req: IncomingMessage, res: ServerResponse) {
+  const onward = request(sandbox.url + req.url, { method: req.method!, headers: req.headers }, answer => {
+    res.writeHead(answer.statusCode!, answer.headers)
+    answer.pipe(res)
+  })
+  onward.on('error', () => res.destroy())
+  req.pipe(onward)
+}
