@@ -63,7 +63,7 @@ for (const [version, Agent] of [
     t.match(agent.state, { revision }, 'and the state is as it was')
 
     sandbox.faults.add({ on: 'run', answer: 'silence', frames: 1 })
-    const stopped = say('Add calm background music')
+    const stopped = say('What else can you do?')
     await until(async () => (await runs())[0].state === 'running')
     await client.post(`/v1/runs/${(await runs())[0].id}/stop`)
     t.match(
