@@ -1,0 +1,308 @@
+/**
+ * `npm run bench:upload [-- --mb 500 --parallel 20 --parallel-mb 100]`: one large file to a backend that drops it,
+ * straight and through each peer in turn, every one a fresh process on the same machine; then many files at once
+ * through reelgate. Figures move from machine to machine; the ratios are what counts. Linux only.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { type ClientRequest, request } from 'node:http'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { startEmbedded } from '../src/db/embedded.ts'
+
+const MB = 1_000_000
+const MIB = 1 << 20
+const TICKS_PER_SECOND = 100
+const BOUNDARY = 'bench-boundary'
+const { values } = parseArgs({
+  options: {
+    mb: { type: 'string', default: '500' },
+    parallel: { type: 'string', default: '20' },
+    'parallel-mb': { type: 'string', default: '100' },
+  },
+})
+const bytes = Number(values.mb) * MB
+const clip = await readFile(new URL('../demo/clip.mp4', import.meta.url))
+const chunk = Buffer.alloc(256 * 1024, 7)
+
+const scratch = await mkdtemp(join(tmpdir(), 'reelgate-bench-'))
+const postgres = await startEmbedded(scratch)
+const sink = await serve([process.execPath, peer('upload-sink.ts')], {})
+const rows: Row[] = []
+
+rows.push(
+  await measure('straight to the sink', sink, [], url => sendForm(`${url}/upload-video/x`, {}, bytes)),
+)
+const nginx = await startNginx()
+if (nginx) {
+  const pids = await childrenOf(nginx.child.pid!)
+  const send = (url: string) => sendForm(`${url}/upload-video/x`, {}, bytes)
+  rows.push(await measure('nginx, unbuffered', nginx, [nginx.child.pid!, ...pids], send))
+  await stop(nginx)
+} else console.log('nginx is not installed: left out')
+const proxy = await serve([process.execPath, peer('upload-proxy.ts')], { SINK: sink.url })
+rows.push(
+  await measure('@fastify/http-proxy', proxy, [proxy.child.pid!], url =>
+    sendForm(`${url}/upload-video/x`, {}, bytes),
+  ),
+)
+await stop(proxy)
+
+const gateway = () =>
+  serve([process.execPath, new URL('../src/server.ts', import.meta.url).pathname], {
+    DATABASE_URL: postgres.url,
+    NEMO_API_URL: sink.url,
+    DATA_DIR: join(scratch, 'data'),
+    TOKEN_KEYS: `bench:${Buffer.alloc(32, 1).toString('base64')}`,
+    MAX_UPLOAD_BYTES: '10000000000',
+    LOG_LEVEL: 'info',
+    PORT: '0',
+  })
+for (const [name, send] of [
+  ['reelgate multipart', sendMultipart],
+  ['reelgate resumable', sendResumable],
+] as const) {
+  const reelgate = await gateway()
+  const project = await signIn(reelgate.url)
+  rows.push(await measure(name, reelgate, [reelgate.child.pid!], () => send(project, bytes)))
+  await stop(reelgate)
+}
+
+console.log(`${values.mb} MB, one file, each server a fresh process\n`)
+console.log(
+  '                            MB/s   CPU-s/GB   peak RSS MiB   MB/s against http-proxy   CPU against it',
+)
+const base = rows.find(({ name }) => name === '@fastify/http-proxy')!
+for (const { name, perSecond, cpuPerGb, peakMib } of rows)
+  console.log(
+    `${name.padEnd(22)}${perSecond.toFixed(0).padStart(10)}${cell(cpuPerGb, 11)}${cell(peakMib, 15, 0)}` +
+      `${(perSecond / base.perSecond).toFixed(2).padStart(26)}${cell(cpuPerGb && cpuPerGb / base.cpuPerGb!, 17)}`,
+  )
+await parallel()
+
+await stop(sink)
+await postgres.stop()
+await rm(scratch, { recursive: true, force: true })
+
+interface Server {
+  child: ChildProcess
+  url: string
+}
+
+interface Row {
+  name: string
+  perSecond: number
+  /** Null where no server of ours stands between. */
+  cpuPerGb: number | null
+  peakMib: number | null
+}
+
+interface Project {
+  url: string
+  id: string
+  headers: Record<string, string>
+}
+
+/** Many files at once through one fresh gateway: how much more memory than for one. */
+async function parallel() {
+  const [files, size] = [Number(values.parallel), Number(values['parallel-mb']) * MB]
+  const reelgate = await gateway()
+  const pid = reelgate.child.pid!
+  const project = await signIn(reelgate.url)
+  await sendMultipart(project, size)
+  await writeFile(`/proc/${pid}/clear_refs`, '5')
+  await sendMultipart(project, size)
+  const one = await memory(pid, 'VmHWM')
+  const others = await Promise.all(Array.from({ length: files }, () => signIn(reelgate.url)))
+  await writeFile(`/proc/${pid}/clear_refs`, '5')
+  await Promise.all(others.map(other => sendMultipart(other, size)))
+  const all = await memory(pid, 'VmHWM')
+  const allowed = one + files * 2
+  console.log(
+    `\n${files} × ${values['parallel-mb']} MB at once: peak ${all.toFixed(0)} MiB, one alone ${one.toFixed(0)} MiB, ` +
+      `${((all - one) / files).toFixed(2)} MiB for each (${all <= allowed ? 'within' : 'ABOVE'} ${allowed.toFixed(0)} MiB)`,
+  )
+  await stop(reelgate)
+}
+
+async function measure(
+  name: string,
+  server: Server,
+  pids: number[],
+  send: (url: string) => Promise<void>,
+): Promise<Row> {
+  const cpu = async () => (await Promise.all(pids.map(cpuSeconds))).reduce((sum, s) => sum + s, 0)
+  const before = await cpu()
+  const startedAt = performance.now()
+  await send(server.url)
+  const seconds = (performance.now() - startedAt) / 1_000
+  const ours = pids.length > 0
+  const peaks = await Promise.all(pids.map(pid => memory(pid, 'VmHWM')))
+  return {
+    name,
+    perSecond: bytes / MB / seconds,
+    cpuPerGb: ours ? ((await cpu()) - before) / (bytes / 1e9) : null,
+    peakMib: ours ? peaks.reduce((sum, mib) => sum + mib, 0) : null,
+  }
+}
+
+async function sendForm(url: string, headers: Record<string, string>, size: number): Promise<void> {
+  const disposition = 'form-data; name="file"; filename="film.mp4"'
+  const head = `--${BOUNDARY}\r\ncontent-disposition: ${disposition}\r\ncontent-type: video/mp4\r\n\r\n`
+  const tail = `\r\n--${BOUNDARY}--\r\n`
+  const { outgoing, answered } = open('POST', url, {
+    ...headers,
+    'content-type': `multipart/form-data; boundary=${BOUNDARY}`,
+    'content-length': String(head.length + size + tail.length),
+  })
+  outgoing.write(head)
+  await pour(outgoing, size)
+  outgoing.end(tail)
+  await answered
+}
+
+function sendMultipart({ url, id, headers }: Project, size: number): Promise<void> {
+  return sendForm(`${url}/v1/projects/${id}/uploads`, headers, size)
+}
+
+/** Until the file has been forwarded too. */
+async function sendResumable({ url, id, headers }: Project, size: number): Promise<void> {
+  const tus = { ...headers, 'tus-resumable': '1.0.0' }
+  const created = await fetch(`${url}/v1/projects/${id}/uploads/resumable`, {
+    method: 'POST',
+    headers: {
+      ...tus,
+      'upload-length': String(size),
+      'upload-metadata': `filename ${Buffer.from('film.mp4').toString('base64')}`,
+    },
+  })
+  const location = created.headers.get('location')!
+  const { outgoing, answered } = open('PATCH', url + location, {
+    ...tus,
+    'content-type': 'application/offset+octet-stream',
+    'upload-offset': '0',
+    'content-length': String(size),
+  })
+  const startedAt = performance.now()
+  await pour(outgoing, size)
+  outgoing.end()
+  await answered
+  const received = size / MB / ((performance.now() - startedAt) / 1_000)
+  while (true) {
+    const upload = (await (
+      await fetch(`${url}/v1/uploads/${location.split('/').at(-1)}`, { headers })
+    ).json()) as { state: string; problem?: object }
+    if (upload.state === 'failed') throw new Error(JSON.stringify(upload.problem))
+    if (upload.state === 'ready') break
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+  console.log(
+    `resumable: received at ${received.toFixed(0)} MB/s; the table counts until it has been forwarded\n`,
+  )
+}
+
+function open(method: string, url: string, headers: Record<string, string>) {
+  const outgoing = request(url, { method, headers, agent: false })
+  const answered = new Promise<void>((resolve, reject) => {
+    outgoing.on('error', reject)
+    outgoing.on('response', async response => {
+      let text = ''
+      for await (const part of response) text += part
+      if (response.statusCode! < 300) resolve()
+      else reject(new Error(`${url} answered ${response.statusCode}: ${text}`))
+    })
+  })
+  return { outgoing, answered }
+}
+
+async function pour(outgoing: ClientRequest, size: number) {
+  outgoing.write(clip)
+  for (let left = size - clip.length; left > 0; left -= chunk.length)
+    if (!outgoing.write(left < chunk.length ? chunk.subarray(0, left) : chunk)) await once(outgoing, 'drain')
+}
+
+async function signIn(url: string): Promise<Project> {
+  const json = { 'content-type': 'application/json' }
+  const post = async (path: string, body: string, headers: Record<string, string> = {}) =>
+    (await (
+      await fetch(url + path, { method: 'POST', headers: { ...json, ...headers }, body })
+    ).json()) as Record<string, string>
+  const { token } = await post('/v1/auth/guest', '{"delivery":"bearer"}')
+  const headers = { authorization: `Bearer ${token}` }
+  const { id } = await post('/v1/projects', '{}', headers)
+  return { url, id: id!, headers }
+}
+
+async function serve([command, ...args]: string[], env: Record<string, string>): Promise<Server> {
+  const child = spawn(command!, args, {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let text = ''
+  child.stdout.on('data', part => {
+    if (text.length < 10_000) text += part
+  })
+  while (true) {
+    await once(child.stdout, 'data')
+    const url = /Server listening at (\S+?)["\s]/.exec(text)?.[1]
+    if (url) return { child, url }
+  }
+}
+
+async function startNginx(): Promise<Server | null> {
+  const port = await freePort()
+  const config = join(scratch, 'nginx.conf')
+  await writeFile(
+    config,
+    `daemon off; worker_processes 1; pid ${scratch}/nginx.pid; error_log ${scratch}/nginx.log; events {}
+     http { access_log off; client_max_body_size 0; client_body_temp_path ${scratch}/nginx-body;
+       server { listen 127.0.0.1:${port}; location / { proxy_pass ${sink.url}; proxy_http_version 1.1;
+         proxy_request_buffering off; proxy_buffering off; } } }`,
+  )
+  const child = spawn('nginx', ['-c', config, '-e', join(scratch, 'nginx.log')], { stdio: 'ignore' })
+  const missing = await Promise.race([
+    once(child, 'error').then(() => true),
+    new Promise(resolve => setTimeout(resolve, 1_000, false)),
+  ])
+  return missing || child.exitCode !== null ? null : { child, url: `http://127.0.0.1:${port}` }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  return port
+}
+
+async function childrenOf(pid: number): Promise<number[]> {
+  return (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).split(' ').filter(Boolean).map(Number)
+}
+
+async function stop({ child }: Server) {
+  const gone = once(child, 'exit')
+  child.kill('SIGTERM')
+  await gone
+}
+
+/** User and system time of a process so far. */
+async function cpuSeconds(pid: number): Promise<number> {
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]!.split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+}
+
+async function memory(pid: number, field: 'VmHWM' | 'VmRSS'): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8')
+  return (Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(status)![1]) * 1024) / MIB
+}
+
+function cell(value: number | null, width: number, digits = 2): string {
+  return (value === null ? '–' : value.toFixed(digits)).padStart(width)
+}
+
+function peer(name: string): string {
+  return new URL(`./peers/${name}`, import.meta.url).pathname
+}
