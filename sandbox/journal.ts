@@ -30,6 +30,8 @@ export interface JournalEntry {
   fault?: string
   /** of a message: another one of the same session was still being worked on */
   overlap?: boolean
+  /** of a render's poll: what it was told */
+  status?: string
   /** of a render: the draft is, byte for byte, one that the session's state has shown */
   draftMatches?: boolean
 }

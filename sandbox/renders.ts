@@ -43,6 +43,7 @@ export function pollRender(backend: Backend, call: SignedCall): Reply {
   if (!render) return refusal('Render not found', 404)
   entry.accepted = true
   const { status, progress, completedAt, error } = progressOf(render, backend.world, Date.now())
+  entry.status = status
   const url = status === 'completed' ? `${backend.origin()}/files/${render.id}.mp4` : null
   const shapeA = {
     taskId: render.id,

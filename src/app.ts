@@ -3,6 +3,7 @@ import type { Config } from './config.ts'
 import { openDatabase } from './db/client.ts'
 import { readEpoch } from './db/events.ts'
 import { sweepKeys } from './db/idempotency.ts'
+import { createLocks } from './db/locks.ts'
 import { sweepExpired } from './db/users.ts'
 import { createHttp } from './http.ts'
 import { VERSION } from './logger.ts'
@@ -12,6 +13,7 @@ import type { Services } from './routes/index.ts'
 import { createAccounts } from './services/accounts/accounts.ts'
 import { developmentKeys } from './services/accounts/token-keys.ts'
 import { createTokenVault } from './services/accounts/token-vault.ts'
+import { createAgui } from './services/agui/agui.ts'
 import { createCredits } from './services/credits.ts'
 import { createEventLog } from './services/events/log.ts'
 import { createIdempotency } from './services/idempotency.ts'
@@ -23,6 +25,7 @@ import { createProjects } from './services/projects.ts'
 import { createRenders } from './services/renders/renders.ts'
 import { createRuns } from './services/runs/runs.ts'
 import { createTimelines } from './services/timeline/timeline.ts'
+import { openResumable } from './services/uploads/open-resumable.ts'
 import { createUploads } from './services/uploads/uploads.ts'
 import { createUpstreamClient } from './services/upstream/client.ts'
 import { createSessions } from './services/users/sessions.ts'
@@ -46,7 +49,9 @@ export async function createApp(config: Config, urls: { database: string; upstre
 
   const database = openDatabase(urls.database, report)
   const { db } = database
-  const metrics = config.opsToken === null ? null : createMetrics(database)
+  const { mintsPerWeek } = config.upstream
+  const pools = { main: database.pool, tenants: database.tenants.pool }
+  const metrics = config.opsToken === null ? null : createMetrics({ db, pools, mintsPerWeek })
   const tracing = config.traces.endpoint === null ? null : await createTracing(config.traces.endpoint)
   const observers = { metrics, tracing }
   const client = createUpstreamClient({
@@ -70,12 +75,34 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const { sharedToken, webUrl, rateLimitRetryMs } = config.upstream
   const sessions = createSessions({ db })
   const users = createUsers({ db, sessions })
-  const accounts = createAccounts({ db, vault, upstream, sharedToken, webUrl, rateLimitRetryMs })
+  const accounts = createAccounts({
+    db,
+    vault,
+    upstream,
+    sharedToken,
+    webUrl,
+    rateLimitRetryMs,
+    mintsPerWeek,
+    onError: report,
+  })
   const projects = createProjects({ db, log, accounts, upstream })
   const timelines = createTimelines({ db, log, projects, upstream })
   const credits = createCredits({ accounts, upstream })
   const { maxBytes } = config.uploads
+  const locks = createLocks(urls.database, report)
   const uploads = createUploads({ db, log, accounts, projects, timelines, upstream, maxBytes })
+  const resumable = await openResumable({
+    db,
+    log,
+    accounts,
+    projects,
+    timelines,
+    upstream,
+    jobs,
+    locks,
+    config,
+    onError: report,
+  })
   const { pollMs } = config.renders
   const renders = createRenders({ db, log, accounts, projects, timelines, upstream, pollMs, onError: report })
   let dispatcher: Dispatcher | undefined
@@ -101,6 +128,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     credits,
     maxUploadBytes: maxBytes,
   })
+  const agui = createAgui({ db, log, projects, messages, runs })
   const idempotency = createIdempotency({ db })
   const services: Services = {
     users,
@@ -109,13 +137,15 @@ export async function createApp(config: Config, urls: { database: string; upstre
     projects,
     timelines,
     messages,
+    agui,
     runs,
     renders,
     uploads,
+    resumable,
     credits,
     log,
     idempotency,
-    ops: createOps({ db, renders }),
+    ops: createOps({ db, renders, mintsPerWeek }),
   }
 
   const isReady = async () =>
@@ -125,8 +155,11 @@ export async function createApp(config: Config, urls: { database: string; upstre
       () => false,
     ))
   http = await createHttp({ config, services, closing: closing.signal, isReady, metrics, tracing })
+  if (!(await database.tenants.guarded()))
+    http.log.warn('the role reelgate_app is not there: row level security does not apply (docs/security.md)')
 
   renders.start()
+  resumable.start()
   dispatcher = await jobs.work({
     run: traced(tracing, runs.work),
     sweep: async () => {
@@ -142,10 +175,11 @@ export async function createApp(config: Config, urls: { database: string; upstre
       closing.abort()
       // A connection that sends nothing, or an upload that does not end, must not hold the process.
       const cut = setTimeout(() => http.server.closeAllConnections(), RUN_GRACE_MS)
-      await Promise.all([http.close(), dispatcher.stop(RUN_GRACE_MS), renders.stop()])
+      await Promise.all([http.close(), dispatcher.stop(RUN_GRACE_MS), renders.stop(), resumable.stop()])
       clearTimeout(cut)
       runs.close()
       await jobs.stop()
+      await locks.close()
       await log.close()
       await upstream.close()
       await database.close()

@@ -26,13 +26,23 @@ const VARIABLES = [
   'LOG_LEVEL',
   'RENDER_POLL_MS',
   'RATE_LIMIT_RETRY_MS',
+  'MINTS_PER_WEEK',
   'RUN_LIMIT_MS',
   'STREAM_SILENCE_MS',
   'STREAM_NOTICE_MS',
   'RECONCILE_FIRST_MS',
   'RECONCILE_EVERY_MS',
   'RECONCILE_READS',
+  'SILENT_END_MS',
   'MAX_UPLOAD_BYTES',
+  'SPOOL_QUOTA_BYTES',
+  'UPLOADS_S3_BUCKET',
+  'UPLOADS_S3_REGION',
+  'UPLOADS_S3_ENDPOINT',
+  'UPLOADS_S3_ACCESS_KEY_ID',
+  'UPLOADS_S3_SECRET_ACCESS_KEY',
+  'KEEP_RENDERS',
+  'CRASH_AT',
 ] as const
 
 export type Env = Record<(typeof VARIABLES)[number], string | undefined>
@@ -40,6 +50,15 @@ export type Env = Record<(typeof VARIABLES)[number], string | undefined>
 export interface TokenKey {
   id: string
   secret: Buffer
+}
+
+export interface S3Config {
+  bucket: string
+  region: string
+  /** `null` means: Amazon's. */
+  endpoint: string | null
+  /** `null` means: as the AWS SDK finds them, in the environment or from the machine's role. */
+  credentials: { accessKeyId: string; secretAccessKey: string } | null
 }
 
 export interface Config {
@@ -58,6 +77,8 @@ export interface Config {
     streaming: boolean
     bodyCase: 'snake' | 'camel'
     rateLimitRetryMs: number
+    /** Anonymous tokens in 7 days, for all guests together (upstream-contract §0.6). */
+    mintsPerWeek: number
   }
   /** `null` means: generated under `dataDir`. The first key seals, all of them open. */
   tokenKeys: TokenKey[] | null
@@ -66,12 +87,41 @@ export interface Config {
     silenceMs: number
     noticeMs: number
     reconcile: { firstMs: number; everyMs: number; reads: number }
+    /** How long to look for what an answer without words has changed. */
+    silentEndMs: number
   }
-  renders: { pollMs: number }
-  uploads: { maxBytes: number }
+  renders: {
+    pollMs: number
+    /** Keep a copy of each finished film under `dataDir`. */
+    keep: boolean
+  }
+  uploads: {
+    maxBytes: number
+    /** What resumable uploads may take up at once. */
+    spoolQuotaBytes: number
+    /** `null` means: they are kept under `dataDir`. */
+    s3: S3Config | null
+  }
   opsToken: string | null
   /** `null`: no traces. */
   traces: { endpoint: string | null }
+  /** For tests: where this process is to die or to freeze, and at which passing. */
+  crashAt: { point: string; how: 'kill' | 'stop'; hit: number } | null
+}
+
+/** The configured values that must never be printed. */
+export function secretsOf({ database, tokenKeys, upstream, uploads, opsToken }: Config): (string | null)[] {
+  const password = database.url === null ? null : new URL(database.url).password
+  return [
+    password,
+    password && decodeURIComponent(password),
+    upstream.sharedToken,
+    uploads.s3?.credentials?.secretAccessKey ?? null,
+    opsToken,
+    ...(tokenKeys ?? []).flatMap(({ secret }) =>
+      (['base64url', 'base64', 'hex'] as const).map(form => secret.toString(form).replace(/=+$/, '')),
+    ),
+  ]
 }
 
 export class ConfigError extends Error {
@@ -123,6 +173,8 @@ export function toConfig(env: Env): Config {
   const production = oneOf('NODE_ENV', ['production', 'development', 'test'], 'development') === 'production'
   // The sandbox works in seconds, so waiting as long as for the real backend would only bore.
   const sandbox = env.NEMO_API_URL === undefined
+  // Plain http is a sandbox somewhere else; it gives tokens away freely.
+  const rationed = /^https:/i.test(env.NEMO_API_URL ?? '')
   const config: Config = {
     production,
     http: {
@@ -142,6 +194,7 @@ export function toConfig(env: Env): Config {
       streaming: oneOf('NEMO_STREAMING', ['true', 'false'], 'true') === 'true',
       bodyCase: oneOf('NEMO_BODY_CASE', ['snake', 'camel'], 'snake'),
       rateLimitRetryMs: integer('RATE_LIMIT_RETRY_MS', 30_000, 1, 3_600_000),
+      mintsPerWeek: integer('MINTS_PER_WEEK', rationed ? 10 : 1_000, 0, 1_000_000),
     },
     tokenKeys: tokenKeys(env.TOKEN_KEYS, why => wrong('TOKEN_KEYS', why)),
     runs: {
@@ -153,20 +206,66 @@ export function toConfig(env: Env): Config {
         everyMs: integer('RECONCILE_EVERY_MS', sandbox ? 3_000 : 60_000, 1, 3_600_000),
         reads: integer('RECONCILE_READS', 5, 1, 100),
       },
+      silentEndMs: integer('SILENT_END_MS', sandbox ? 3_000 : 20_000, 0, 300_000),
     },
-    renders: { pollMs: integer('RENDER_POLL_MS', sandbox ? 2_000 : 30_000, 10, 3_600_000) },
-    uploads: { maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000) },
+    renders: {
+      pollMs: integer('RENDER_POLL_MS', sandbox ? 2_000 : 30_000, 10, 3_600_000),
+      keep: oneOf('KEEP_RENDERS', ['0', '1'], '0') === '1',
+    },
+    uploads: {
+      maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000),
+      spoolQuotaBytes: integer('SPOOL_QUOTA_BYTES', 20_000_000_000, 0, 100_000_000_000_000),
+      s3: s3(env, url('UPLOADS_S3_ENDPOINT', ['http:', 'https:']), wrong),
+    },
     opsToken: header('OPS_TOKEN', null),
     traces: { endpoint: url('OTEL_EXPORTER_OTLP_ENDPOINT', ['http:', 'https:']) },
+    crashAt: crashAt(env.CRASH_AT, why => wrong('CRASH_AT', why)),
   }
   if (production) {
     if (!env.DATABASE_URL)
       wrong('DATABASE_URL', 'must be set in production: the embedded database is for development')
     if (!env.NEMO_API_URL) wrong('NEMO_API_URL', 'must be set in production: the sandbox is for development')
+    if (env.CRASH_AT) wrong('CRASH_AT', 'must not be set in production: it ends the process')
     if (!env.TOKEN_KEYS) wrong('TOKEN_KEYS', 'must be set in production: generated keys are for development')
   }
   if (mistakes.length > 0) throw new ConfigError(mistakes)
   return config
+}
+
+function s3(
+  env: Env,
+  endpoint: string | null,
+  wrong: (name: keyof Env, why: string) => void,
+): S3Config | null {
+  const { UPLOADS_S3_BUCKET: bucket, UPLOADS_S3_REGION: region = 'us-east-1' } = env
+  const { UPLOADS_S3_ACCESS_KEY_ID: accessKeyId, UPLOADS_S3_SECRET_ACCESS_KEY: secretAccessKey } = env
+  const others = [
+    'UPLOADS_S3_REGION',
+    'UPLOADS_S3_ENDPOINT',
+    'UPLOADS_S3_ACCESS_KEY_ID',
+    'UPLOADS_S3_SECRET_ACCESS_KEY',
+  ] as const
+  if (!bucket) {
+    for (const name of others) if (env[name]) wrong(name, 'means nothing without UPLOADS_S3_BUCKET')
+    return null
+  }
+  if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket))
+    wrong('UPLOADS_S3_BUCKET', 'must be the name of a bucket')
+  if (!/^[a-z0-9-]{2,32}$/.test(region)) wrong('UPLOADS_S3_REGION', 'must be a region such as eu-central-1')
+  if (!accessKeyId !== !secretAccessKey)
+    wrong('UPLOADS_S3_ACCESS_KEY_ID', 'and UPLOADS_S3_SECRET_ACCESS_KEY must both be set, or neither of them')
+  const credentials = accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey } : null
+  return { bucket, region, endpoint, credentials }
+}
+
+/** `point`, `point:stop`, `point:kill:3` (at the third passing). */
+function crashAt(value: string | undefined, wrong: (why: string) => void): Config['crashAt'] {
+  if (value === undefined) return null
+  const [, point = '', how = 'kill', hit = '1'] =
+    /^([a-z_]+\.[a-z_]+)(?::(kill|stop))?(?::([1-9]\d{0,3}))?$/.exec(value) ?? []
+  if (!point)
+    wrong('must be a point such as render.after_post, then :kill or :stop, then :n for the n-th time')
+  return { point, how: how as 'kill' | 'stop', hit: Number(hit) }
 }
 
 const list = (value: string) =>

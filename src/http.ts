@@ -11,6 +11,7 @@ import { handleError, handleNotFound } from './problems.ts'
 import { addAuthentication } from './routes/authenticate.ts'
 import { addRoutes, type Services } from './routes/index.ts'
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
+import { addTusDiscovery } from './routes/resumable.ts'
 import { traceRequests } from './routes/traces.ts'
 import type { Tracing } from './tracing.ts'
 
@@ -91,11 +92,25 @@ export async function createHttp(options: {
   const { opsToken = null } = config
   const { allowedOrigins } = config.http
   addAuthentication(app, services.sessions, { allowedOrigins, opsToken })
+  addTusDiscovery(app, services)
   await app.register(cors, {
     origin: allowedOrigins,
     credentials: true,
     methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    exposedHeaders: ['location', 'retry-after', 'idempotent-replayed', 'content-disposition'],
+    exposedHeaders: [
+      'location',
+      'retry-after',
+      'idempotent-replayed',
+      'content-disposition',
+      'tus-resumable',
+      'tus-version',
+      'tus-extension',
+      'tus-max-size',
+      'upload-offset',
+      'upload-length',
+      'upload-expires',
+      'upload-metadata',
+    ],
     maxAge: 3_600,
   })
   await addRoutes(app, services, { allowedOrigins, closing, isReady, metrics })

@@ -1,23 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { pino } from 'pino'
+import { guard } from './scrub.ts'
 
 export const VERSION = (
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 ).version
 
-// No word boundary before them: in a line of JSON a token at the start of a text's line follows `\\n`.
-const SECRETS =
-  /(nmv_usr_|clm_|\brgt?_|rgt?_(?=[\w-]{43}))[\w-]+|Bearer\s+[^\s"\\]+|(postgres(?:ql)?:\/\/[^:@/\s"]*):[^\s"]*@/gi
-
-/** Takes anything that looks like a credential out of a line, wherever it stands in it. */
-export function scrub(line: string): string {
-  return line.replace(SECRETS, (_, prefix?: string, database?: string) =>
-    database ? `${database}:[secret]@` : `${prefix ?? 'Bearer '}[secret]`,
-  )
-}
-
 /** pino on standard output. The last net is in the stream: field names and error texts cannot get around it. */
 export function createLogger(level: string) {
+  guard(process.stdout)
   const serializers = { err: describeError }
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, serializers }, { write })
 }
@@ -40,7 +31,7 @@ function write(line: string) {
 
 function flush() {
   if (pending === '') return
-  process.stdout.write(scrub(pending))
+  process.stdout.write(pending)
   pending = ''
 }
 

@@ -9,7 +9,8 @@ import {
   TraceFlags,
   trace,
 } from '@opentelemetry/api'
-import { describeError, scrub, VERSION } from './logger.ts'
+import { describeError, VERSION } from './logger.ts'
+import { scrub } from './scrub.ts'
 
 type Set = (attributes: Attributes) => void
 

@@ -45,7 +45,7 @@ t.test('with nothing set, a fresh machine has all it needs', async t => {
     },
     tokenKeys: null,
     runs: { limitMs: 900_000, silenceMs: 600_000, noticeMs: 120_000 },
-    uploads: { maxBytes: 500_000_000 },
+    uploads: { maxBytes: 500_000_000, spoolQuotaBytes: 20_000_000_000, s3: null },
     opsToken: null,
   })
   t.same(configOf({ PORT: '  ', LOG_LEVEL: '', NEMO_TOKEN: ' ' }), config, 'blank is unset')
@@ -54,11 +54,18 @@ t.test('with nothing set, a fresh machine has all it needs', async t => {
 t.test('the waiting suits the backend: the sandbox answers within seconds', async t => {
   const waiting = (env: Record<string, string>) => {
     const { runs, renders } = configOf(env)
-    return { ...runs.reconcile, ...renders }
+    return { ...runs.reconcile, pollMs: renders.pollMs }
   }
   const patient = { firstMs: 30_000, everyMs: 60_000, reads: 5, pollMs: 30_000 }
   t.same(waiting({ NEMO_API_URL: 'https://api.example' }), patient)
   t.same(waiting({}), { firstMs: 3_000, everyMs: 3_000, reads: 5, pollMs: 2_000 })
+})
+
+t.test('tokens for guests are rationed where the real backend gives them away', async t => {
+  const ration = (env: Record<string, string>) => configOf(env).upstream.mintsPerWeek
+  t.equal(ration({ NEMO_API_URL: 'https://api.example' }), 10)
+  t.equal(ration({ NEMO_API_URL: 'http://127.0.0.1:9100' }), 1_000)
+  t.equal(ration({}), 1_000)
 })
 
 t.test('every setting reaches its place', async t => {
@@ -81,13 +88,22 @@ t.test('every setting reaches its place', async t => {
     LOG_LEVEL: 'warn',
     RENDER_POLL_MS: '1000',
     RATE_LIMIT_RETRY_MS: '2000',
+    MINTS_PER_WEEK: '20',
     RUN_LIMIT_MS: '3000',
     STREAM_SILENCE_MS: '4000',
     STREAM_NOTICE_MS: '5000',
     RECONCILE_FIRST_MS: '0',
     RECONCILE_EVERY_MS: '7000',
     RECONCILE_READS: '8',
+    SILENT_END_MS: '600',
     MAX_UPLOAD_BYTES: '9000',
+    KEEP_RENDERS: '1',
+    SPOOL_QUOTA_BYTES: '90000',
+    UPLOADS_S3_BUCKET: 'uploads',
+    UPLOADS_S3_REGION: 'eu-central-1',
+    UPLOADS_S3_ENDPOINT: 'https://minio.example.com/',
+    UPLOADS_S3_ACCESS_KEY_ID: 'id',
+    UPLOADS_S3_SECRET_ACCESS_KEY: 'secret',
   })
   t.same(config, {
     production: true,
@@ -108,6 +124,7 @@ t.test('every setting reaches its place', async t => {
       streaming: false,
       bodyCase: 'camel',
       rateLimitRetryMs: 2000,
+      mintsPerWeek: 20,
     },
     tokenKeys: [
       { id: 'new', secret: Buffer.alloc(32, 7) },
@@ -118,11 +135,22 @@ t.test('every setting reaches its place', async t => {
       silenceMs: 4000,
       noticeMs: 5000,
       reconcile: { firstMs: 0, everyMs: 7000, reads: 8 },
+      silentEndMs: 600,
     },
-    renders: { pollMs: 1000 },
-    uploads: { maxBytes: 9000 },
+    renders: { pollMs: 1000, keep: true },
+    uploads: {
+      maxBytes: 9000,
+      spoolQuotaBytes: 90_000,
+      s3: {
+        bucket: 'uploads',
+        region: 'eu-central-1',
+        endpoint: 'https://minio.example.com',
+        credentials: { accessKeyId: 'id', secretAccessKey: 'secret' },
+      },
+    },
     opsToken: 'ops-secret',
     traces: { endpoint: 'http://collector:4318' },
+    crashAt: null,
   })
 })
 
@@ -144,19 +172,32 @@ t.test('all mistakes are named together, in one message', async t => {
     LOG_LEVEL: 'loud',
     RENDER_POLL_MS: '0',
     RATE_LIMIT_RETRY_MS: '-1',
+    MINTS_PER_WEEK: 'ten',
     RUN_LIMIT_MS: '1.5',
     STREAM_SILENCE_MS: '1e3',
     STREAM_NOTICE_MS: '0x10',
     RECONCILE_FIRST_MS: 'soon',
     RECONCILE_EVERY_MS: '99999999999999999999',
     RECONCILE_READS: '101',
+    SILENT_END_MS: '-5',
     MAX_UPLOAD_BYTES: '0',
+    SPOOL_QUOTA_BYTES: '20GB',
+    UPLOADS_S3_BUCKET: 'Two Words',
+    UPLOADS_S3_REGION: 'EU',
+    UPLOADS_S3_ENDPOINT: 's3.example',
+    UPLOADS_S3_ACCESS_KEY_ID: 'without a secret',
   }
   const mistakes = mistakesOf(wrong)
   t.same(mistakes.map(mistake => mistake.split(' ')[0]).toSorted(), Object.keys(wrong).toSorted())
   const error = t.throws(() => configOf(wrong), ConfigError) as unknown as ConfigError
   for (const mistake of mistakes) t.match(error.message, mistake)
   t.match(error.message, `${mistakes.length} mistakes`)
+})
+
+t.test('settings of S3 without a bucket', async t => {
+  t.match(mistakesOf({ UPLOADS_S3_REGION: 'eu-central-1' }), [/^UPLOADS_S3_REGION means nothing without/])
+  const { s3 } = configOf({ UPLOADS_S3_BUCKET: 'uploads' }).uploads
+  t.same(s3, { bucket: 'uploads', region: 'us-east-1', endpoint: null, credentials: null })
 })
 
 t.test('production refuses what is for development, all of it at once', async t => {
@@ -228,4 +269,16 @@ t.test('proxies are addresses, ranges or the names of ranges', async t => {
     '1',
   ]
   for (const proxy of wrong) t.match(mistakesOf({ TRUST_PROXY: proxy }), [/^TRUST_PROXY/], proxy)
+})
+
+t.test('where a test has the process die', async t => {
+  t.same(configOf({ CRASH_AT: 'run.after_post' }).crashAt, { point: 'run.after_post', how: 'kill', hit: 1 })
+  t.same(configOf({ CRASH_AT: 'run.mid_stream:stop:3' }).crashAt, {
+    point: 'run.mid_stream',
+    how: 'stop',
+    hit: 3,
+  })
+  for (const wrong of ['run', 'run.after_post:pause', 'run.after_post:0', 'run.after_post:stop:'])
+    t.match(mistakesOf({ CRASH_AT: wrong }), [/^CRASH_AT must be a point/], wrong)
+  t.match(mistakesOf({ ...PRODUCTION, CRASH_AT: 'run.after_post' }), [/^CRASH_AT .*production/])
 })

@@ -2,7 +2,8 @@ import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { DrizzleQueryError } from 'drizzle-orm/errors'
 import t from 'tap'
-import { describeError, scrub } from '../src/logger.ts'
+import { describeError } from '../src/logger.ts'
+import { scrub } from '../src/scrub.ts'
 
 const secret = () => randomBytes(32).toString('base64url')
 

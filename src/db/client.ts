@@ -3,6 +3,7 @@ import { drizzle, type NodePgDatabase, type NodePgQueryResultHKT } from 'drizzle
 import type { PgDatabase } from 'drizzle-orm/pg-core'
 import pg from 'pg'
 import * as schema from './schema.ts'
+import { openTenants, type Tenants } from './tenants.ts'
 
 /** What every verb in this folder takes first: the database or a transaction in it. */
 export type Db = PgDatabase<NodePgQueryResultHKT, typeof schema, ExtractTablesWithRelations<typeof schema>>
@@ -10,25 +11,30 @@ export type Db = PgDatabase<NodePgQueryResultHKT, typeof schema, ExtractTablesWi
 export interface Database {
   db: NodePgDatabase<typeof schema>
   pool: pg.Pool
+  tenants: Tenants
   close(): Promise<void>
 }
 
 /** Opens the pool. `onError` hears of idle connections that died; queries report their own errors. */
 export function openDatabase(url: string, onError: (error: Error) => void): Database {
-  const pool = new pg.Pool({
+  const options = {
     connectionString: url,
-    application_name: 'reelgate',
     max: 20,
     connectionTimeoutMillis: 5_000,
     statement_timeout: 15_000,
     // The server's limit cannot fire on a dead connection, so the client has one too.
     query_timeout: 20_000,
-    idle_in_transaction_session_timeout: 30_000,
+    // A process that freezes inside a transaction must not keep its rows from whoever takes over.
+    idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,
-  })
+  }
+  const pool = new pg.Pool({ ...options, application_name: 'reelgate' })
   // Without a listener, an idle connection that the server ends would end this process.
   pool.on('error', onError)
-  return { db: drizzle(pool, { schema }), pool, close: () => pool.end() }
+  const db = drizzle(pool, { schema })
+  const tenants = openTenants(db, { ...options, max: 10 }, onError)
+  const close = async () => void (await Promise.all([pool.end(), tenants.close()]))
+  return { db, pool, tenants, close }
 }
 
 /**

@@ -56,6 +56,15 @@ export async function readEvents(db: Db, projectId: string, seq: number, limit: 
   }))
 }
 
+/** The number of a run's newest entry; null when the log holds none of it. */
+export async function lastSeqOfRun(db: Db, runId: string): Promise<number | null> {
+  const { rows } = await db.execute<{ seq: string | null }>(
+    sql`select max(seq) as seq from events where run_id = ${runId}`,
+  )
+  const seq = rows[0]?.seq ?? null
+  return seq === null ? null : Number(seq)
+}
+
 /** The newest number of each project, by id. */
 export async function readHeads(db: Db, projectIds: string[]): Promise<Map<string, number>> {
   if (projectIds.length === 0) return new Map()

@@ -1,6 +1,7 @@
 import { and, eq, sql } from 'drizzle-orm'
 import type { Db } from './client.ts'
 import { idempotencyKeys } from './schema.ts'
+import { asUser } from './tenants.ts'
 
 export interface RequestId {
   userId: string
@@ -15,17 +16,19 @@ const is = ({ userId, route, key }: RequestId) =>
 
 /** True for the one request that may run now. A claim whose process died is open again after a minute. */
 export async function claimKey(db: Db, request: RequestId, bodyHash: Buffer): Promise<boolean> {
-  const { rows } = await db.execute(sql`
-    insert into idempotency_keys as k (user_id, route, key, body_hash, locked_until)
-    values (${request.userId}, ${request.route}, ${request.key}, ${bodyHash}, now() + interval '1 minute')
-    on conflict (user_id, route, key) do update set locked_until = excluded.locked_until
-    where k.status is null and k.locked_until < now() and k.body_hash = excluded.body_hash
-    returning 1`)
+  const { rows } = await asUser(db, request.userId, own =>
+    own.execute(sql`
+      insert into idempotency_keys as k (user_id, route, key, body_hash, locked_until)
+      values (${request.userId}, ${request.route}, ${request.key}, ${bodyHash}, now() + interval '1 minute')
+      on conflict (user_id, route, key) do update set locked_until = excluded.locked_until
+      where k.status is null and k.locked_until < now() and k.body_hash = excluded.body_hash
+      returning 1`),
+  )
   return rows.length > 0
 }
 
 export async function findKey(db: Db, request: RequestId): Promise<KeyRow | undefined> {
-  const [row] = await db.select().from(idempotencyKeys).where(is(request))
+  const [row] = await asUser(db, request.userId, own => own.select().from(idempotencyKeys).where(is(request)))
   return row
 }
 
@@ -34,12 +37,12 @@ export async function recordAnswer(
   request: RequestId,
   answer: { status: number; headers: Record<string, string>; body: string },
 ): Promise<void> {
-  await db.update(idempotencyKeys).set(answer).where(is(request))
+  await asUser(db, request.userId, own => own.update(idempotencyKeys).set(answer).where(is(request)))
 }
 
 /** The request came to nothing: it may be made again. */
 export async function releaseKey(db: Db, request: RequestId): Promise<void> {
-  await db.delete(idempotencyKeys).where(is(request))
+  await asUser(db, request.userId, own => own.delete(idempotencyKeys).where(is(request)))
 }
 
 export async function sweepKeys(db: Db): Promise<void> {

@@ -1,6 +1,7 @@
 import { and, desc, eq, getTableColumns, isNull, lt, sql } from 'drizzle-orm'
 import { type Db, prepared } from './client.ts'
 import { projects } from './schema.ts'
+import { asUser } from './tenants.ts'
 
 /** A project without what may be large: its timeline and media. */
 export type ProjectRow = Omit<ProjectStateRow, 'timeline' | 'media'>
@@ -12,7 +13,9 @@ export async function insertProject(
   db: Db,
   project: { id: string; userId: string; name: string; language: string },
 ): Promise<ProjectRow> {
-  const [row] = await db.insert(projects).values(project).returning(fields)
+  const [row] = await asUser(db, project.userId, own =>
+    own.insert(projects).values(project).returning(fields),
+  )
   return row!
 }
 
@@ -32,7 +35,7 @@ const ownProject = prepared(db =>
 
 /** The user's own project; another's is not found. */
 export async function findProject(db: Db, userId: string, id: string): Promise<ProjectRow | undefined> {
-  const [row] = await ownProject(db).execute({ id, userId })
+  const [row] = await asUser(db, userId, own => ownProject(own).execute({ id, userId }))
   return row
 }
 
@@ -60,18 +63,20 @@ export async function listProjects(
   after: string | undefined,
   limit: number,
 ): Promise<ProjectRow[]> {
-  return db
-    .select(fields)
-    .from(projects)
-    .where(
-      and(
-        eq(projects.userId, userId),
-        isNull(projects.deletedAt),
-        after ? lt(projects.id, after) : undefined,
-      ),
-    )
-    .orderBy(desc(projects.id))
-    .limit(limit)
+  return asUser(db, userId, own =>
+    own
+      .select(fields)
+      .from(projects)
+      .where(
+        and(
+          eq(projects.userId, userId),
+          isNull(projects.deletedAt),
+          after ? lt(projects.id, after) : undefined,
+        ),
+      )
+      .orderBy(desc(projects.id))
+      .limit(limit),
+  )
 }
 
 export async function renameProject(db: Db, id: string, name: string): Promise<ProjectRow> {

@@ -1,18 +1,22 @@
-import { and, asc, desc, eq, inArray, lt, lte, ne, or, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, inArray, lt, lte, ne, or, type SQL, sql } from 'drizzle-orm'
+import type { Problem } from '../problems.ts'
 import type { Db } from './client.ts'
 import { fields, fromNow, type RenderRow } from './renders.ts'
 import { renderAttempts, renders, runs } from './schema.ts'
 
 export type AttemptRow = typeof renderAttempts.$inferSelect
 export type AttemptChange = Partial<Pick<AttemptRow, 'delivery' | 'unknownReads' | 'outcome' | 'sessionId'>>
-export type RenderChange = Partial<Omit<typeof renders.$inferInsert, 'id' | 'lease' | 'nextPollAt'>>
+type Columns = Omit<typeof renders.$inferInsert, 'id' | 'lease' | 'nextPollAt'>
+export type RenderChange = { [column in keyof Columns]?: Columns[column] | SQL }
 
-/** What a claim gives: the render, its latest attempt, and whether it was submitted more than a day ago. */
+/** What a claim gives: the render, its latest attempt, and whether it was followed for long enough. */
 export interface ClaimedRow {
   render: RenderRow
   attempt: AttemptRow | null
   overdue: boolean
 }
+
+const FOLLOWED = sql`interval '24 hours'`
 
 /**
  * Claims what is due: a fresh lease each, and nobody else looks for `leaseMs`. Whoever dies with a claim is followed
@@ -39,7 +43,8 @@ export async function claimDue(db: Db, limit: number, leaseMs: number): Promise<
     .where(eq(renders.id, due.id))
     .returning({
       ...fields,
-      overdue: sql<boolean>`coalesce(${renders.submittedAt} < now() - interval '24 hours', false)`,
+      overdue: sql<boolean>`coalesce(${renders.followUntil}, ${renders.submittedAt} + ${FOLLOWED}) < now()
+        and ${renders.needsUserSince} is null`,
     })
   const started = claimed.filter(row => row.attempts > 0).map(row => row.id)
   const attempts = started.length === 0 ? [] : await latestAttempts(db, started)
@@ -85,6 +90,8 @@ export function renewClaim(db: Db, claim: Claim, leaseMs: number): Promise<Rende
   return write(db, claim, { nextPollAt: fromNow(leaseMs) })
 }
 
+const USER_IS_THERE = { needsUserSince: null, problem: null }
+
 /** One attempt more, with the draft if it was read only now. The claim is kept for another `leaseMs`. */
 export function beginAttempt(
   db: Db,
@@ -95,8 +102,10 @@ export function beginAttempt(
   return write(db, claim, {
     ...change,
     state: 'submitting',
+    ...USER_IS_THERE,
     polls: 0,
     submittedAt: sql`now()`,
+    followUntil: sql`now() + ${FOLLOWED}`,
     nextPollAt: fromNow(leaseMs),
   })
 }
@@ -115,6 +124,28 @@ export function releaseClaim(
   return write(db, claim, { ...change, lease: null, nextPollAt })
 }
 
+/** What the upstream said, which it would not have without the user: time that was waited for them does not count. */
+export function continueClaim(
+  db: Db,
+  claim: Parameters<typeof releaseClaim>[1],
+  ms: number,
+  change: RenderChange,
+): Promise<RenderRow | undefined> {
+  const followUntil = sql`case when ${renders.needsUserSince} is null then ${renders.followUntil}
+    else now() + ${FOLLOWED} end`
+  return releaseClaim(db, claim, ms, { ...change, ...USER_IS_THERE, followUntil })
+}
+
+/** The render waits for its user, and is looked at again in `ms` to see whether they are back. */
+export function pauseClaim(
+  db: Db,
+  claim: Parameters<typeof releaseClaim>[1],
+  ms: number,
+  problem: Problem,
+): Promise<RenderRow | undefined> {
+  return releaseClaim(db, claim, ms, { problem, polls: 0, needsUserSince: sql`now()` })
+}
+
 /** Writes `change`, after which nothing is left to look at. */
 export function endRender(
   db: Db,
@@ -122,7 +153,7 @@ export function endRender(
   change: RenderChange & { state: 'completed' | 'failed' | 'cancelled' },
 ): Promise<RenderRow | undefined> {
   const completedAt = change.state === 'completed' ? sql`now()` : null
-  return write(db, claim, { ...change, completedAt, lease: null, nextPollAt: null })
+  return write(db, claim, { needsUserSince: null, ...change, completedAt, lease: null, nextPollAt: null })
 }
 
 /** Gives claims back unchanged, for others to take at once. */

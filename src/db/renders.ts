@@ -1,6 +1,7 @@
 import { and, desc, eq, getTableColumns, inArray, isNull, lt, sql } from 'drizzle-orm'
 import type { Db } from './client.ts'
 import { projects, renders } from './schema.ts'
+import { asUser } from './tenants.ts'
 
 // A draft can be megabytes long, and a render is read far oftener than it is submitted.
 const { draft: _, ...columns } = getTableColumns(renders)
@@ -33,7 +34,9 @@ const view = (db: Db) =>
     .innerJoin(projects, and(eq(projects.id, renders.projectId), isNull(projects.deletedAt)))
 
 export async function findRender(db: Db, userId: string, id: string): Promise<RenderView | undefined> {
-  const [row] = await view(db).where(and(eq(renders.id, id), eq(renders.userId, userId)))
+  const [row] = await asUser(db, userId, own =>
+    view(own).where(and(eq(renders.id, id), eq(renders.userId, userId))),
+  )
   return row
 }
 
@@ -43,7 +46,9 @@ export async function findRequestedRender(
   userId: string,
   requestKey: string,
 ): Promise<RenderView | undefined> {
-  const [row] = await view(db).where(and(eq(renders.requestKey, requestKey), eq(renders.userId, userId)))
+  const [row] = await asUser(db, userId, own =>
+    view(own).where(and(eq(renders.requestKey, requestKey), eq(renders.userId, userId))),
+  )
   return row
 }
 
@@ -53,17 +58,19 @@ export async function listRenders(
   userId: string,
   page: { state?: RenderState; projectId?: string; after?: string; limit: number },
 ): Promise<RenderView[]> {
-  return view(db)
-    .where(
-      and(
-        eq(renders.userId, userId),
-        page.state ? eq(renders.state, page.state) : undefined,
-        page.projectId ? eq(renders.projectId, page.projectId) : undefined,
-        page.after ? lt(renders.id, page.after) : undefined,
-      ),
-    )
-    .orderBy(desc(renders.id))
-    .limit(page.limit)
+  return asUser(db, userId, own =>
+    view(own)
+      .where(
+        and(
+          eq(renders.userId, userId),
+          page.state ? eq(renders.state, page.state) : undefined,
+          page.projectId ? eq(renders.projectId, page.projectId) : undefined,
+          page.after ? lt(renders.id, page.after) : undefined,
+        ),
+      )
+      .orderBy(desc(renders.id))
+      .limit(page.limit),
+  )
 }
 
 /** The project's waiting renders are looked at again at once. */
@@ -76,7 +83,13 @@ export async function hurryQueued(db: Db, projectId: string): Promise<void> {
 
 /** Cancels a render that nobody has begun with; whoever looks at it just now loses the claim. */
 export async function cancelQueued(db: Db, id: string): Promise<RenderRow | undefined> {
-  return change(db, id, 'queued', { state: 'cancelled', lease: null, nextPollAt: null })
+  return change(db, id, 'queued', {
+    state: 'cancelled',
+    problem: null,
+    needsUserSince: null,
+    lease: null,
+    nextPollAt: null,
+  })
 }
 
 /** Notes the wish; an unclaimed render is looked at for it at once. */
@@ -107,6 +120,22 @@ async function change(db: Db, id: string, from: RenderState, to: Record<string, 
     .update(renders)
     .set(to)
     .where(and(eq(renders.id, id), eq(renders.state, from)))
+    .returning(fields)
+  return row
+}
+
+/** A render that was given up has ended well after all. Undefined when it is no lost one (any more). */
+export async function completeLost(
+  db: Db,
+  id: string,
+  film: Partial<typeof renders.$inferInsert>,
+): Promise<RenderRow | undefined> {
+  const [row] = await db
+    .update(renders)
+    .set({ ...film, state: 'completed', completedAt: sql`now()` })
+    .where(
+      and(eq(renders.id, id), eq(renders.state, 'failed'), sql`${renders.problem}->>'code' = 'render_lost'`),
+    )
     .returning(fields)
   return row
 }

@@ -1,6 +1,7 @@
 import { and, count, desc, eq, inArray, isNotNull, lt, lte, sql } from 'drizzle-orm'
 import type { Db } from './client.ts'
 import { runs } from './schema.ts'
+import { asUser } from './tenants.ts'
 
 export type RunRow = typeof runs.$inferSelect
 
@@ -12,10 +13,12 @@ export async function insertRun(db: Db, run: typeof runs.$inferInsert): Promise<
 }
 
 export async function findRun(db: Db, userId: string, id: string): Promise<RunRow | undefined> {
-  const [row] = await db
-    .select()
-    .from(runs)
-    .where(and(eq(runs.id, id), eq(runs.userId, userId)))
+  const [row] = await asUser(db, userId, own =>
+    own
+      .select()
+      .from(runs)
+      .where(and(eq(runs.id, id), eq(runs.userId, userId))),
+  )
   return row
 }
 
@@ -25,6 +28,37 @@ export async function findRequested(db: Db, userId: string, requestKey: string):
     .select()
     .from(runs)
     .where(and(eq(runs.userId, userId), eq(runs.requestKey, requestKey)))
+  return row
+}
+
+/** The run that an AG-UI client of this project calls `alias`. */
+export async function findAliased(db: Db, projectId: string, alias: string): Promise<RunRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.alias, alias), eq(runs.projectId, projectId)))
+  return row
+}
+
+/** The newest of the user's runs with this alias, whatever its project. */
+export async function findAliasedOf(db: Db, userId: string, alias: string): Promise<RunRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.alias, alias), eq(runs.userId, userId)))
+    .orderBy(desc(runs.id))
+    .limit(1)
+  return row
+}
+
+/** The run that is at work, or else the one whose turn is next. */
+export async function currentRun(db: Db, projectId: string): Promise<RunRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.projectId, projectId), inArray(runs.state, [...UNFINISHED])))
+    .orderBy(sql`${runs.state} = 'queued'`, runs.id)
+    .limit(1)
   return row
 }
 

@@ -17,6 +17,8 @@ import {
 } from 'drizzle-orm/pg-core'
 import type { Problem } from '../problems.ts'
 
+// Row level security stands in the migrations alone (0008): drizzle does not need to know of it.
+
 const bytea = customType<{ data: Buffer }>({ dataType: () => 'bytea' })
 const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3 })
 const id = (name = 'id') => uuid(name)
@@ -73,6 +75,9 @@ export const upstreamAccounts = pgTable('upstream_accounts', {
   sealedToken: text('sealed_token'),
   tokenExpiresAt: at('token_expires_at'),
   generation: integer().notNull().default(0),
+  /** The anonymous token of a user who linked an account: minting another one would use up the budget. */
+  guestSealedToken: text('guest_sealed_token'),
+  guestTokenExpiresAt: at('guest_token_expires_at'),
   upstreamUserId: text('upstream_user_id'),
   state: text({ enum: ['none', 'ready', 'reauth_required', 'rate_limited'] })
     .notNull()
@@ -84,6 +89,22 @@ export const upstreamAccounts = pgTable('upstream_accounts', {
   createdAt: at('created_at').notNull().defaultNow(),
   updatedAt: at('updated_at').notNull().defaultNow(),
 })
+
+/**
+ * One row for each anonymous token that was asked for, written before the call: `unknown` until its answer is there,
+ * and for good when none came. Without a foreign key, because a user who is gone does not give the token back.
+ */
+export const mints = pgTable(
+  'mints',
+  {
+    id: id().primaryKey().defaultRandom(),
+    userId: id('user_id').notNull(),
+    clientId: uuid('client_id').notNull(),
+    outcome: text({ enum: ['delivered', 'refused', 'unknown'] }).notNull(),
+    at: at('at').notNull().defaultNow(),
+  },
+  t => [index('mints_at').on(t.at)],
+)
 
 export const projects = pgTable(
   'projects',
@@ -120,6 +141,10 @@ export const runs = pgTable(
     platform: text().notNull(),
     /** The client's Idempotency-Key: the same request, made again after a crash, finds this row. */
     requestKey: text('request_key'),
+    /** The `runId` of an AG-UI client, which knows the run by this name. */
+    alias: text(),
+    /** Where the log tells that the message was accepted: what it tells of the run comes after. */
+    acceptedSeq: bigint('accepted_seq', { mode: 'number' }).notNull().default(0),
     text: text().notNull(),
     state: text({ enum: ['queued', 'running', 'reconciling', 'completed', 'failed', 'stopped'] }).notNull(),
     delivery: text({ enum: ['not_sent', 'sent', 'acknowledged', 'unknown'] })
@@ -152,6 +177,7 @@ export const runs = pgTable(
   t => [
     index('runs_project').on(t.projectId, t.id),
     uniqueIndex('runs_request_key').on(t.userId, t.requestKey),
+    uniqueIndex('runs_alias').on(t.alias, t.projectId).where(sql`alias is not null`),
     index('runs_active').on(t.projectId).where(sql`state in ('queued', 'running', 'reconciling')`),
   ],
 )
@@ -210,6 +236,33 @@ export const uploads = pgTable(
   ],
 )
 
+/**
+ * What is kept of an upload until its bytes have been forwarded: while the row is there, `spool` may hold a file of
+ * its name. `delivery` is what is known of its way upstream; after `sent`, the project is looked at before it is sent
+ * again: whether the session of `sessionGeneration` has a file named `upstreamName`.
+ */
+export const uploadSpools = pgTable(
+  'upload_spools',
+  {
+    uploadId: id('upload_id')
+      .primaryKey()
+      .references(() => uploads.id, { onDelete: 'cascade' }),
+    spool: text().notNull(),
+    platform: text().notNull(),
+    declaredType: text('declared_type').notNull(),
+    /** The header `Upload-Metadata` as it came. */
+    metadata: text().notNull(),
+    received: bigint({ mode: 'number' }).notNull().default(0),
+    delivery: text({ enum: ['not_sent', 'sent'] })
+      .notNull()
+      .default('not_sent'),
+    sessionGeneration: integer('session_generation'),
+    upstreamName: text('upstream_name'),
+    expiresAt: at('expires_at').notNull(),
+  },
+  t => [index('upload_spools_spool').on(t.spool), index('upload_spools_expires').on(t.expiresAt)],
+)
+
 /** `nextPollAt` decides when a render is looked at again; claiming it moves it ahead, which is the lease. */
 export const renders = pgTable(
   'renders',
@@ -236,6 +289,10 @@ export const renders = pgTable(
     cancelRequestedAt: at('cancel_requested_at'),
     polls: integer().notNull().default(0),
     nextPollAt: at('next_poll_at'),
+    /** The upstream takes the user's token no more: nothing goes on before they have come back. */
+    needsUserSince: at('needs_user_since'),
+    /** From then on it counts as lost, unless it waits for its user. */
+    followUntil: at('follow_until'),
     lease: uuid(),
     createdAt: at('created_at').notNull().defaultNow(),
     submittedAt: at('submitted_at'),

@@ -1,7 +1,8 @@
-import { and, desc, eq, getTableColumns, isNull, lt, sql } from 'drizzle-orm'
+import { and, desc, eq, getTableColumns, inArray, isNull, lt, notExists, sql } from 'drizzle-orm'
 import type { Problem } from '../problems.ts'
 import type { Db } from './client.ts'
-import { projects, uploads } from './schema.ts'
+import { projects, uploadSpools, uploads } from './schema.ts'
+import { asUser } from './tenants.ts'
 
 export type UploadRow = typeof uploads.$inferSelect
 
@@ -12,11 +13,13 @@ export async function insertUpload(db: Db, upload: typeof uploads.$inferInsert):
 
 /** The user's own upload in a project that is still there. */
 export async function findUpload(db: Db, userId: string, id: string): Promise<UploadRow | undefined> {
-  const [row] = await db
-    .select(getTableColumns(uploads))
-    .from(uploads)
-    .innerJoin(projects, eq(projects.id, uploads.projectId))
-    .where(and(eq(uploads.id, id), eq(uploads.userId, userId), isNull(projects.deletedAt)))
+  const [row] = await asUser(db, userId, own =>
+    own
+      .select(getTableColumns(uploads))
+      .from(uploads)
+      .innerJoin(projects, eq(projects.id, uploads.projectId))
+      .where(and(eq(uploads.id, id), eq(uploads.userId, userId), isNull(projects.deletedAt))),
+  )
   return row
 }
 
@@ -55,12 +58,12 @@ export async function finishUpload(
   return update(db, id, end)
 }
 
-/** Uploads under way that nothing has touched for `olderThanMs`, oldest first. */
+/** Uploads under way that nothing has touched for `olderThanMs`, oldest first. Spooled ones wait for their turn. */
 export async function silentUploads(db: Db, olderThanMs: number, limit: number): Promise<UploadRow[]> {
   return db
     .select()
     .from(uploads)
-    .where(and(eq(uploads.state, 'forwarding'), silentFor(olderThanMs)))
+    .where(and(eq(uploads.state, 'forwarding'), silentFor(olderThanMs), notExists(spoolOf(db))))
     .orderBy(uploads.updatedAt)
     .limit(limit)
 }
@@ -84,9 +87,11 @@ async function update(db: Db, id: string, values: Partial<UploadRow>): Promise<U
   const [row] = await db
     .update(uploads)
     .set({ ...values, updatedAt: sql`now()` })
-    .where(and(eq(uploads.id, id), eq(uploads.state, 'forwarding')))
+    .where(and(eq(uploads.id, id), inArray(uploads.state, ['receiving', 'forwarding'])))
     .returning()
   return row
 }
 
 const silentFor = (ms: number) => sql`${uploads.updatedAt} < now() - ${ms} * interval '1 millisecond'`
+const spoolOf = (db: Db) =>
+  db.select({ one: sql`1` }).from(uploadSpools).where(eq(uploadSpools.uploadId, uploads.id))

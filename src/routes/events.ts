@@ -1,5 +1,3 @@
-import { once } from 'node:events'
-import type { ServerResponse } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import Type from 'typebox'
@@ -9,12 +7,9 @@ import type { EventLog } from '../services/events/log.ts'
 import type { Sink } from '../services/events/subscriber.ts'
 import type { Projects } from '../services/projects.ts'
 import type { ClientSession } from '../services/users/sessions.ts'
+import { openEventStream } from './event-stream.ts'
 import type { Readers } from './readers.ts'
 import { Id, IdParams, named, Paging, strict, Time } from './schemas.ts'
-
-const COMMENT_MS = 15_000
-const UNREAD_MS = 30_000
-const RETRY_MS = 1_000
 
 export const Entry = named(
   'Entry',
@@ -97,63 +92,25 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
     projectId: string,
     after: string | undefined,
   ) {
-    const { raw } = reply
-    const place = readers.enter(session, () => raw.destroy())
-    if (!place) throw new ProblemError('rate_limited', 'Too many open readers.', { retryAfterMs: 5_000 })
-    const following = await log.follow(projectId, after).catch(error => {
-      place.leave()
-      throw error
+    const reader = { session, readers, closing, onClosing: 'end' } as const
+    const { stream, prepared: following } = await openEventStream(reply, reader, async () => {
+      const following = await log.follow(projectId, after)
+      if (following === 'not a cursor') throw notACursor()
+      return following
     })
-    if (following === 'not a cursor') {
-      place.leave()
-      throw notACursor()
+    if (!following.recovered) {
+      stream.write(`event: lost\ndata: ${JSON.stringify(following)}\n\n`)
+      return stream.end()
     }
-    reply.hijack()
-    raw.writeHead(200, {
-      ...headersOf(reply),
-      'content-type': 'text/event-stream',
-      'cache-control': 'no-cache, no-transform',
-      'x-accel-buffering': 'no',
-    })
-    raw.write(`retry: ${RETRY_MS}\n\n`)
-    if (!following.recovered) raw.write(`event: lost\ndata: ${JSON.stringify(following)}\n\n`)
-    const comments = setInterval(() => raw.writableNeedDrain || raw.write(': still here\n\n'), COMMENT_MS)
-    const end = () => raw.end()
-    closing.addEventListener('abort', end)
-    const leave = () => {
-      closing.removeEventListener('abort', end)
-      clearInterval(comments)
-      if (following.recovered) following.subscription.close()
-      place.leave()
+    const { subscription } = following
+    stream.onClose(subscription.close)
+    const sink: Sink = {
+      write: entries => stream.write(entries.map(entry => sseFrame(entry, log.epoch)).join('')),
+      drained: stream.drained,
     }
-    // The client may have left while its position was looked up, and a close is told only once.
-    if (raw.destroyed) return leave()
-    raw.on('close', leave)
-    if (following.recovered && !closing.aborted)
-      following.subscription.start(createEventSink(raw, log.epoch), () => raw.destroy())
-    else raw.end()
-  }
-}
-
-/** Writes entries to an event stream. A reader that takes nothing for half a minute is let go; its cursor brings it back. */
-function createEventSink(raw: ServerResponse, epoch: string): Sink {
-  return {
-    write: entries => raw.write(entries.map(entry => sseFrame(entry, epoch)).join('')),
-    async drained() {
-      if (!raw.writableNeedDrain || raw.destroyed) return
-      const unread = setTimeout(() => raw.destroy(), UNREAD_MS)
-      await Promise.race([once(raw, 'drain'), once(raw, 'close')]).finally(() => clearTimeout(unread))
-    },
+    subscription.start(sink, stream.cut)
   }
 }
 
 const notACursor = () => new ProblemError('invalid_request', '`after` is not a cursor.')
 const headerOf = (value: string | string[] | undefined) => (Array.isArray(value) ? value[0] : value)
-
-/** What hooks have set on the reply, such as CORS: a hijacked reply does not send it by itself. */
-function headersOf(reply: FastifyReply): Record<string, string | string[]> {
-  const set = Object.entries(reply.getHeaders()).filter(([, value]) => value !== undefined)
-  return Object.fromEntries(
-    set.map(([name, value]) => [name, Array.isArray(value) ? value.map(String) : String(value)]),
-  )
-}

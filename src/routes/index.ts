@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { notFound, ProblemError } from '../problems.ts'
 import type { Accounts } from '../services/accounts/accounts.ts'
+import type { Agui } from '../services/agui/agui.ts'
 import type { Credits } from '../services/credits.ts'
 import type { EventLog } from '../services/events/log.ts'
 import type { Idempotency } from '../services/idempotency.ts'
@@ -10,9 +11,11 @@ import type { Projects } from '../services/projects.ts'
 import type { Renders } from '../services/renders/renders.ts'
 import type { Runs } from '../services/runs/runs.ts'
 import type { Timelines } from '../services/timeline/timeline.ts'
+import type { Resumable } from '../services/uploads/resumable.ts'
 import type { Uploads } from '../services/uploads/uploads.ts'
 import type { Sessions } from '../services/users/sessions.ts'
 import type { Users } from '../services/users/users.ts'
+import { aguiRoutes } from './agui.ts'
 import { authRoutes } from './auth.ts'
 import { creditRoutes } from './credits.ts'
 import { docRoutes } from './docs.ts'
@@ -27,6 +30,7 @@ import { opsRoutes } from './ops.ts'
 import { projectRoutes } from './projects.ts'
 import { createReaders } from './readers.ts'
 import { renderRoutes } from './renders.ts'
+import { resumableRoutes } from './resumable.ts'
 import { runRoutes } from './runs.ts'
 import { namedSchemas, problemResponse } from './schemas.ts'
 import { timelineRoutes } from './timeline.ts'
@@ -40,9 +44,11 @@ export interface Services {
   projects: Projects
   timelines: Timelines
   messages: Messages
+  agui: Agui
   runs: Runs
   renders: Renders
   uploads: Uploads
+  resumable: Resumable
   credits: Credits
   log: EventLog
   idempotency: Idempotency
@@ -87,8 +93,10 @@ export async function addRoutes(
   await app.register(messageRoutes, services)
   await app.register(runRoutes, services)
   await app.register(eventRoutes, { ...services, readers, closing: options.closing })
+  await app.register(aguiRoutes, { ...services, readers, closing: options.closing })
   await app.register(liveRoutes, { ...services, ...options, readers })
   await app.register(uploadRoutes, services)
+  await app.register(resumableRoutes, services)
   await app.register(renderRoutes, services)
   await app.register(creditRoutes, services)
   if (options.metrics) {

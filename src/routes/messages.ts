@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import Type from 'typebox'
-import type { Messages } from '../services/messages/messages.ts'
+import { MAX_TEXT, type Messages } from '../services/messages/messages.ts'
 import { CreditsView } from './credits.ts'
 import { Render } from './renders.ts'
 import { Run } from './runs.ts'
@@ -42,7 +42,7 @@ export const messageRoutes: FastifyPluginAsyncTypebox<{ messages: Messages }> = 
       params: IdParams,
       body: Type.Object(
         {
-          text: Type.String({ minLength: 1, maxLength: 20_000, pattern: '\\S' }),
+          text: Type.String({ minLength: 1, maxLength: MAX_TEXT, pattern: '\\S' }),
           intent: Type.Optional(oneOfWords('auto', 'chat')),
           whenBusy: Type.Optional(oneOfWords('queue', 'reject')),
         },

@@ -27,6 +27,10 @@ export const Render = named(
     attempts: Type.Integer(),
     revision: Type.Integer(),
     stale: Type.Boolean({ description: 'The timeline has changed since' }),
+    needsUser: Type.Boolean({
+      description:
+        'It waits until the user has done what `problem.userState` says, and then goes on by itself',
+    }),
     problem: Type.Optional(StoredProblem),
     file: Type.Optional(
       Type.Object({
@@ -109,7 +113,7 @@ export const renderRoutes: FastifyPluginAsyncTypebox<{ renders: Renders }> = asy
     config: { ...signedIn, idempotent: true },
     schema: {
       tags,
-      summary: 'One attempt more for a failed render',
+      summary: 'One attempt more for a failed render; a lost one is asked for first',
       params: IdParams,
       response: { 202: Render },
     },

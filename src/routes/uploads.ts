@@ -1,11 +1,11 @@
-import { Readable } from 'node:stream'
 import multipart from '@fastify/multipart'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyRequest, onSendHookHandler } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import { ProblemError } from '../problems.ts'
 import type { IncomingFile } from '../services/uploads/multipart-body.ts'
 import type { Uploads } from '../services/uploads/uploads.ts'
+import { lingering } from './lingering.ts'
 import { Id, IdPaging, IdParams, listOf, named, oneOfWords, StoredProblem, strict } from './schemas.ts'
 
 export const Upload = named(
@@ -31,7 +31,6 @@ export const Upload = named(
 )
 
 const MAX_FILES = 20
-const LINGER_MS = 2_000
 const PART_NAME = 'A part of this form is a file with the name "file".'
 const signedIn = { policy: 'signed-in' } as const
 const tags = ['Uploads']
@@ -119,25 +118,4 @@ async function* filesOf(request: FastifyRequest): AsyncGenerator<IncomingFile> {
     if (error instanceof ProblemError || (error as { statusCode?: number }).statusCode) throw error
     throw new ProblemError('invalid_request', 'The multipart body is malformed.', { cause: error })
   }
-}
-
-/**
- * An answer before the end of the request goes out at once, but the connection is closed only when the client has
- * stopped sending, or after 2 s: closing it on unread bytes is a reset, which can swallow the answer.
- */
-const lingering: onSendHookHandler = async (request, reply, payload) => {
-  const { raw } = request
-  if (raw.complete || raw.destroyed || typeof payload !== 'string') return payload
-  reply.header('connection', 'close').header('content-length', Buffer.byteLength(payload))
-  const answer = new Readable({ read() {} })
-  const end = () => {
-    clearTimeout(timer)
-    if (!answer.readableEnded) answer.push(null)
-  }
-  const timer = setTimeout(end, LINGER_MS)
-  answer.push(payload)
-  answer.once('close', () => clearTimeout(timer))
-  raw.unpipe()
-  raw.once('end', end).once('close', end).resume()
-  return answer
 }

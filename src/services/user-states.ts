@@ -1,6 +1,6 @@
 import { type Problem, type ProblemCode, toProblem, type UserState } from '../problems.ts'
 import type { Failure } from './upstream/failures.ts'
-import { languageOf, problemWords } from './words.ts'
+import { languageOf, problemWords, words } from './words.ts'
 
 /** The upstream account that a failure happened to. */
 export interface Account {
@@ -13,7 +13,20 @@ export function problemOf(failure: Failure, account: Account, language: string, 
   const code = codeOf(failure, account)
   const retryAfterMs =
     failure.kind === 'rate_limited' && failure.retryAfterMs !== null ? failure.retryAfterMs : undefined
+  if (failure.kind === 'rate_limited' && failure.reason === 'mint_budget')
+    return guestsFull(language, failure.retryAfterMs ?? 0)
   return userProblem(code, account, language, webUrl, retryAfterMs)
+}
+
+/** No token is left for a new guest (upstream-contract §0.6): an account of their own needs none of ours. */
+function guestsFull(language: string, retryAfterMs: number): Problem {
+  const message = words[languageOf(language)].userStates.rate_limited_anonymous
+  const retryAt = new Date(Date.now() + retryAfterMs).toISOString()
+  const action = { kind: 'link_account', retryAt } as const
+  return toProblem('rate_limited', message, {
+    retryAfterMs,
+    userState: { code: 'rate_limited', message, action },
+  })
 }
 
 /** The same for a problem whose code is known already, such as an error inside a stream. */

@@ -12,6 +12,12 @@ export interface Words {
   silent: { done: (changes: string) => string; unchanged: string }
   /** By problem code; says what to do next. */
   userStates: Record<UserStateCode, string>
+  /** What the gateway says itself where no backend is asked. */
+  answers: {
+    export: string
+    credits: (available: number) => string
+    upload: (types: readonly string[], megabytes: number) => string
+  }
   actions: Record<'export' | 'timeline' | 'credits' | 'upload' | 'message', string>
   summary: {
     heading: (tracks: number) => string
@@ -52,6 +58,7 @@ export type UserStateCode =
   | 'upgrade_required'
   | 'reauth_required'
   | 'rate_limited'
+  | 'rate_limited_anonymous'
   | 'unsupported_media'
   | 'file_too_large'
   | 'upstream_unavailable'
@@ -83,6 +90,8 @@ const en: Words = {
     upgrade_required: 'Your plan does not include this. Upgrade your plan to continue.',
     reauth_required: 'Your NemoVideo account needs to be linked again. Link it to continue.',
     rate_limited: 'There are too many requests at the moment. Please try again a little later.',
+    rate_limited_anonymous:
+      'There is no free place for a new guest at the moment. Link your NemoVideo account to begin now, or come back later.',
     unsupported_media:
       'This file type is not supported. Please use mp4, mov, avi, webm, mkv, jpg, png, gif, webp, mp3, wav, m4a or aac.',
     file_too_large: 'This file is too large. Please compress or trim it and upload it again.',
@@ -94,6 +103,12 @@ const en: Words = {
     content_filtered: 'This request was declined by the content filter. Please put it another way.',
     upload_interrupted: 'The upload was interrupted. Please upload the file again.',
     nothing_to_export: 'There is nothing to export yet. Add a clip or describe the video you want first.',
+  },
+  answers: {
+    export: 'Your video is being exported.',
+    credits: available => `You have ${plural(available, 'credit', 'credits')} left.`,
+    upload: (types, megabytes) =>
+      `Upload the file here. It can be ${types.join(', ')}, up to ${megabytes} MB.`,
   },
   actions: {
     export: 'Export video',
@@ -156,6 +171,7 @@ const zh: Words = {
     upgrade_required: '您当前的套餐不包含此功能，升级套餐后即可继续。',
     reauth_required: '您的 NemoVideo 账户需要重新关联，关联后即可继续。',
     rate_limited: '当前请求过多，请稍后再试。',
+    rate_limited_anonymous: '暂时没有新的访客名额。关联您的 NemoVideo 账户即可立即开始，也可以稍后再来。',
     unsupported_media:
       '不支持此文件类型。请使用 mp4、mov、avi、webm、mkv、jpg、png、gif、webp、mp3、wav、m4a 或 aac。',
     file_too_large: '文件过大，请压缩或裁剪后重新上传。',
@@ -166,6 +182,11 @@ const zh: Words = {
     content_filtered: '该请求未通过内容审核，请换一种说法。',
     upload_interrupted: '上传中断，请重新上传该文件。',
     nothing_to_export: '还没有可以导出的内容。请先添加素材，或描述您想要的视频。',
+  },
+  answers: {
+    export: '正在导出您的视频。',
+    credits: available => `您还剩 ${available} 积分。`,
+    upload: (types, megabytes) => `请在此上传文件，支持 ${types.join('、')}，最大 ${megabytes} MB。`,
   },
   actions: {
     export: '导出视频',

@@ -1,9 +1,9 @@
 /**
- * `npm run chaos`: plays the demo again and again, as `npm start` and `npm run demo` do, and kills the gateway
+ * The last part of `npm run chaos`: plays the demo again and again, as `npm start` and `npm run demo` do, and kills the gateway
  * (kill -9, embedded database and sandbox with it) at a random moment of each round, then starts it again.
  * Every demo must end well, with each message sent once and each render submitted once.
  *
- *   npm run chaos -- [rounds] [seed]
+ *   node test/chaos/kill.ts [rounds] [seed]
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'

@@ -7,7 +7,7 @@ import { custom } from '../../src/services/events/event.ts'
 import { createEventLog } from '../../src/services/events/log.ts'
 import { startSandbox } from '../sandbox/helpers.ts'
 import { testDatabaseUrl } from './database.ts'
-import { FAST, TEST_KEYS } from './gateway.ts'
+import { FAST, TEST_KEYS, temporaryFolder } from './gateway.ts'
 
 /** The whole gateway in this process, with a database and a quick sandbox of its own. Closed with the test. */
 export async function testApp(
@@ -16,7 +16,7 @@ export async function testApp(
 ) {
   const database = await testDatabaseUrl(t)
   const sandbox = await startSandbox(t, options)
-  const quiet = { ...FAST, TOKEN_KEYS: TEST_KEYS, LOG_LEVEL: 'silent' }
+  const quiet = { ...FAST, DATA_DIR: await temporaryFolder(t), TOKEN_KEYS: TEST_KEYS, LOG_LEVEL: 'silent' }
   const config = toConfig({ ...readEnv({}), ...quiet, ...env } as Env)
   const app = await createApp(config, { database, upstream: sandbox.url })
   const close = app.close
@@ -33,10 +33,10 @@ export async function testApp(
     return closed
   })
   const url = await app.http.listen({ host: '127.0.0.1', port: 0 })
-  return { url, app, sandbox, database }
+  return { url, app, sandbox, database, dataDir: config.dataDir }
 }
 
-/** Writes entries as another instance would, with texts of `bytes` letters; resolves once they are committed. */
+/** Writes entries, of a run if one is given, as another instance would, with texts of `bytes` letters. */
 export async function logWriter(t: Test, url: string) {
   const database = openDatabase(url, () => {})
   const log = await createEventLog({ database, url, onError: () => {} })
@@ -44,11 +44,12 @@ export async function logWriter(t: Test, url: string) {
     await log.close()
     await database.close()
   })
-  return (projectId: string, count: number, bytes = 1) =>
+  return (projectId: string, count: number, bytes = 1, runId?: string) =>
     log.transaction((_, append) =>
       append(
         projectId,
         Array.from({ length: count }, (_, n) => custom('project.updated', { n, text: 'x'.repeat(bytes) })),
+        runId,
       ),
     )
 }

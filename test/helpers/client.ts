@@ -50,6 +50,7 @@ export function asUser(url: string, token: string, userId: string) {
     get: (path: string) => call('GET', path),
     post: (path: string, body?: object, headers?: Record<string, string>) =>
       call('POST', path, body, headers),
+    put: (path: string, body: object) => call('PUT', path, body),
     remove: (path: string) => call('DELETE', path),
     at: (other: string) => asUser(other, token, userId),
     async project(): Promise<string> {

@@ -24,6 +24,7 @@ export const FAST = {
   RATE_LIMIT_RETRY_MS: '200',
   RECONCILE_FIRST_MS: '200',
   RECONCILE_EVERY_MS: '200',
+  SILENT_END_MS: '400',
 }
 
 export const TEST_KEYS = `test:${Buffer.alloc(32, 7).toString('base64')}`
@@ -34,7 +35,7 @@ export async function startGateway(
   env: Record<string, string>,
   options: { server?: string; cwd?: string } = {},
 ): Promise<Gateway> {
-  const gateway = spawnGateway(t, env, options)
+  const gateway = spawnGateway(t, { DATA_DIR: await temporaryFolder(t), ...env }, options)
   gateway.url = await listening(gateway)
   return gateway
 }

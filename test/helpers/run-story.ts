@@ -1,6 +1,6 @@
-import { EventSchemas } from '@ag-ui/core/schemas'
 import { applyPatch } from 'rfc6902'
 import type { Test } from 'tap'
+import { aguiFaults } from './agui.ts'
 import type { Client, Json } from './client.ts'
 
 /** Checks that a run's entries are a legal AG-UI stream whose patches lead to the project's timeline. */
@@ -8,8 +8,7 @@ export async function checkRun(t: Test, client: Client, projectId: string, runId
   const entries = (await client.log(projectId)).filter(entry => entry.runId === runId)
   const chunks = entries.map(entry => entry.chunk)
   const types = chunks.map(chunk => chunk.type)
-  for (const chunk of chunks)
-    if (!EventSchemas.safeParse(chunk).success) t.fail(`not AG-UI: ${JSON.stringify(chunk)}`)
+  for (const fault of await aguiFaults(chunks)) t.fail(fault)
   t.equal(types[0], 'RUN_STARTED', 'the run begins with RUN_STARTED')
   t.match(types.at(-1), /^RUN_(FINISHED|ERROR)$/, 'and ends')
   t.equal(types.filter(type => /^RUN_(FINISHED|ERROR)$/.test(type)).length, 1, 'once')

@@ -192,7 +192,7 @@ t.test('stopping: queued, running, finished', async t => {
   const { client, project } = await newProject()
   const live = await follow(t, client, project)
   sandbox.faults.add({ on: 'run', answer: 'silence', frames: 1 })
-  const { run: first } = await say(client, project, TITLE)
+  const { run: first } = await say(client, project, 'What can you do?')
   const { run: second } = await say(client, project, 'Trim the clip to three seconds')
   t.match(await client.post(`/v1/runs/${second.id}/stop`), { state: 'stopped' })
   await live.next(entry => entry.runId === first.id && entry.chunk.type === 'RUN_STARTED')

@@ -5,12 +5,20 @@ const ALGORITHM = 'aes-256-gcm'
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
 
+/** `unknown_key` mends itself when the key is configured again; what is `damaged` never opens. */
 export class VaultError extends Error {
   override readonly name = 'VaultError'
+  readonly code: 'unknown_key' | 'damaged'
+
+  constructor(code: VaultError['code'], message: string) {
+    super(message)
+    this.code = code
+  }
 }
 
 export interface TokenVault {
   seal(token: string, userId: string): string
+  /** Throws VaultError rather than give a wrong or an empty token. */
   open(sealed: string, userId: string): string
 }
 
@@ -33,14 +41,17 @@ export function createTokenVault(keys: TokenKey[]): TokenVault {
     },
 
     open(sealed, userId) {
-      const [kid = '', nonce = '', body = ''] = sealed.split('.')
+      const [kid = '', nonce = '', body = '', ...more] = sealed.split('.')
       const secret = byId.get(kid)
       if (!secret)
-        throw new VaultError(`No key "${kid.slice(0, 32)}" to open a token with; TOKEN_KEYS must keep it`)
+        throw new VaultError(
+          'unknown_key',
+          `No key "${kid.slice(0, 32)}" to open a token with; TOKEN_KEYS must keep it`,
+        )
       const bytes = Buffer.from(body, 'base64url')
       const nonceBytes = Buffer.from(nonce, 'base64url')
-      if (nonceBytes.length !== NONCE_BYTES || bytes.length < TAG_BYTES)
-        throw new VaultError('A sealed token is damaged')
+      if (nonceBytes.length !== NONCE_BYTES || bytes.length < TAG_BYTES || more.length > 0)
+        throw new VaultError('damaged', 'A sealed token is damaged')
       try {
         const decipher = createDecipheriv(ALGORITHM, secret, nonceBytes, { authTagLength: TAG_BYTES })
         decipher.setAAD(owner(userId, kid))
@@ -49,7 +60,7 @@ export function createTokenVault(keys: TokenKey[]): TokenVault {
           'utf8',
         )
       } catch {
-        throw new VaultError('A sealed token is damaged or belongs to another user')
+        throw new VaultError('damaged', 'A sealed token is damaged or belongs to another user')
       }
     },
   }

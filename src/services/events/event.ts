@@ -1,10 +1,17 @@
 import type { Entry } from '../../db/events.ts'
+import { scrubText } from '../../scrub.ts'
 
 export type { Entry }
 
 /** The part of AG-UI 1.0 that reelgate speaks. Tool calls and reasoning are never in the log. */
 export type Chunk =
-  | { type: 'RUN_STARTED'; threadId: string; runId: string; timestamp: number }
+  | {
+      type: 'RUN_STARTED'
+      threadId: string
+      runId: string
+      timestamp: number
+      metadata?: Record<string, unknown>
+    }
   | { type: 'TEXT_MESSAGE_START'; messageId: string; role: 'assistant' }
   | { type: 'TEXT_MESSAGE_CONTENT'; messageId: string; delta: string }
   | { type: 'TEXT_MESSAGE_END'; messageId: string }
@@ -41,9 +48,12 @@ export type CustomName =
 /** What a project's log tells of the project itself; run entries are made in `services/runs`. */
 export const custom = (name: CustomName, value: unknown): Chunk => ({ type: 'CUSTOM', name, value })
 
-/** Encodes a chunk. Postgres refuses NUL and half surrogates in JSON, and one hostile string must not block a log. */
+/**
+ * Encodes a chunk. Postgres refuses NUL and half surrogates in JSON, and one hostile string must not block a log; a
+ * credential that found its way into a text ends here.
+ */
 export function encodeChunk(chunk: Chunk): string {
-  return JSON.stringify(chunk, (_, value) => (typeof value === 'string' ? storable(value) : value))
+  return JSON.stringify(chunk, (_, value) => (typeof value === 'string' ? scrubText(storable(value)) : value))
 }
 
 export function storable(text: string): string {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Job, PgBoss } from 'pg-boss'
 
-const POLL_MS = 2_000
+const POLL_MS = 1_000
 const TOUCH_MS = 3_000
 
 export interface Dispatcher {

@@ -24,7 +24,18 @@ export interface Jobs {
     run(job: Job<RunJob>, signal: AbortSignal): Promise<void>
     sweep(): Promise<void>
   }): Promise<Dispatcher>
+  /** One more queue like that of the runs: jobs of a `key` go one after the other, in order, whoever takes them. */
+  queue<T extends object>(name: string): Promise<Queue<T>>
   stop(): Promise<void>
+}
+
+export interface Queue<T extends object> {
+  /** Queues a job inside `tx`. */
+  enqueue(tx: Db, key: string, job: T): Promise<void>
+  /** Ends a job. Nothing happens when another attempt has it. */
+  complete(job: Job<T>): Promise<void>
+  /** A job whose `handle` throws is given out again; `handle` completes those that are done. */
+  work(capacity: number, handle: (job: Job<T>, signal: AbortSignal) => Promise<void>): Dispatcher
 }
 
 const CONCURRENT_RUNS = 200
@@ -41,16 +52,17 @@ export async function createJobs(options: {
     application_name: 'reelgate jobs',
     schema: 'jobs',
     max: 4,
-    superviseIntervalSeconds: 5,
-    monitorIntervalSeconds: 5,
+    // With the heartbeat's 10 s, the retry's delay and the dispatcher's poll, a dead worker's run goes on within 15 s.
+    superviseIntervalSeconds: 1,
+    monitorIntervalSeconds: 1,
     persistQueueStats: true,
     persistWarnings: true,
   })
   boss.on('error', options.onError)
   await boss.start()
-  await boss.createQueue(RUNS, {
+  const inOrder = {
     // The only policy that keeps both order and exclusion per key when attempts fail.
-    policy: 'key_strict_fifo',
+    policy: 'key_strict_fifo' as const,
     heartbeatSeconds: 10,
     // A head that failed for good would block its project for ever; a permanent failure is told in our row instead.
     retryLimit: 1_000,
@@ -59,7 +71,8 @@ export async function createJobs(options: {
     retryDelayMax: 30,
     expireInSeconds: 86_400 - 1,
     deleteAfterSeconds: 86_400,
-  })
+  }
+  await boss.createQueue(RUNS, inOrder)
   await boss.createQueue(SWEEP, { policy: 'singleton', retryLimit: 0, deleteAfterSeconds: 3_600 })
 
   return {
@@ -85,6 +98,20 @@ export async function createJobs(options: {
         handle: run,
         onError: options.onError,
       })
+    },
+
+    async queue<T extends object>(name: string) {
+      await boss.createQueue(name, inOrder)
+      return {
+        async enqueue(tx, key, job) {
+          await boss.send(name, job, { singletonKey: key, db: fromDrizzle(tx, sql) })
+        },
+        async complete(job) {
+          await boss.complete(name, job)
+        },
+        work: (capacity, handle) =>
+          createDispatcher<T>({ boss, queue: name, capacity, handle, onError: options.onError }),
+      } satisfies Queue<T>
     },
 
     stop: () => boss.stop({ graceful: true, timeout: 2_000 }),

@@ -4,17 +4,50 @@ export type Intent = 'chat' | 'export' | 'credits' | 'status' | 'upload'
 const MAX_LENGTH = 120
 const MAX_TRIMMED = 6
 
+/** Why a message was taken for what it is; all but `asked` mean a chat. */
+export type Reason =
+  /** the whole sentence asks for the intent */
+  | 'asked'
+  | 'too_long'
+  /** it holds none of the words of an intent */
+  | 'no_keyword'
+  /** such a word stands in quotes only: it is content */
+  | 'quoted'
+  | 'negated'
+  /** it asks about the intent, not for it */
+  | 'question'
+  /** it asks for something else, too */
+  | 'mixed'
+
 /**
  * What a message asks for (upstream-contract §6). Only a whole sentence that asks for nothing else is an
  * intent; a keyword inside an editing request, or any doubt, is a chat.
  */
-export function intentOf(text: string): Intent {
+export function judgeMessage(text: string): { intent: Intent; reason: Reason } {
   const trimmed = text.trim()
-  if (trimmed.length > MAX_LENGTH) return 'chat'
+  if (trimmed.length > MAX_LENGTH) return { intent: 'chat', reason: 'too_long' }
   const sentence = normalise(trimmed)
-  return /\p{Script=Han}/u.test(sentence)
+  const intent = /\p{Script=Han}/u.test(sentence)
     ? recognise(simplified(sentence).replaceAll(' ', ''), ZH_BEFORE, ZH_AFTER, ZH)
     : recognise(sentence, EN_BEFORE, EN_AFTER, EN)
+  return { intent, reason: intent === 'chat' ? doubtAbout(trimmed) : 'asked' }
+}
+
+export const intentOf = (text: string): Intent => judgeMessage(text).intent
+
+const KEYWORD =
+  /\b(?:export|download|sav(?:e|ing)|render|credits?|balance|status|progress|tracks?|timeline|upload)|导出|下载|保存|渲染|积分|余额|状态|进度|轨道|时间线|上传/i
+const QUOTED = /“[^”]*”|"[^"]*"|「[^」]*」|(?<![\p{L}\p{N}])['‘][^'’]*['’](?![\p{L}\p{N}])/gu
+const NEGATION = /\b(?:not|no|never|without|cancel|stop|undo)\b|n't\b|n’t\b|不|别|取消|停止|暂时|先不|没/i
+const QUESTION =
+  /^(?:how|why|what|when|where|which|should|is|does|do)\b|[?？]\s*$|怎么|如何|为什么|什么|多少|吗/i
+
+/** What speaks against an intent, the plainest first. */
+function doubtAbout(text: string): Reason {
+  if (!KEYWORD.test(text)) return 'no_keyword'
+  if (!KEYWORD.test(text.replace(QUOTED, ''))) return 'quoted'
+  if (NEGATION.test(text)) return 'negated'
+  return QUESTION.test(text) ? 'question' : 'mixed'
 }
 
 /** Takes courtesy off both ends, a piece at a time, and looks at what is left each time. */
@@ -95,7 +128,7 @@ const EN: Table = [
       `${LOOK} (?:my|our|the remaining|the current|remaining|my remaining) (?:credit |credits |account )?(?:credits|balance|credit)`,
       `${LOOK} (?:the )?(?:credits? balance|account balance|remaining credits|credits left|balance)`,
       'how (?:many|much) (?:more )?(?:free )?credits?(?: do (?:i|we) (?:still )?have| have (?:i|we) got| are| is)?(?: there)?(?: still)?(?: left| remaining| available)?',
-      'how (?:many|much) credits? (?:i|we) (?:still )?have(?: left)?|how much balance (?:do i have|is left)(?: left)?',
+      'how (?:many|much) credits? (?:(?:i|we) (?:still )?have|remain)(?: left)?|check credits|how much balance (?:do i have|is left)(?: left)?',
       `what(?:'s| is|'re| are) (?:${ACCOUNT}){1,3}(?:credits|balance)`,
       '(?:do|have) (?:i|we) (?:still )?(?:have|got) (?:any |enough |more )?credits(?: left| remaining)?',
       'are there (?:any|still) credits left|am i (?:running low on|(?:running )?out of) credits|any credits left|(?:credits|balance) check',
@@ -109,7 +142,8 @@ const EN: Table = [
       "(?:what(?:'s| is)|how(?:'s| is)) the (?:current |project )?(?:status|progress|state)",
       `${LOOK} (?:the |my |our |all |all the )?(?:current )?(?:tracks|timeline|track list|tracks and timeline)`,
       "what(?:'s| is) (?:currently )?(?:in|on) (?:it|there|the timeline|my timeline|the video|my video|the project|my project|this video|this project)(?: so far| right now| now)?",
-      'what (?:do|have) (?:we|you|i) (?:have|got|done)(?: so far)|show me what (?:we|you) have(?: so far)?|what does it look like(?: so far)?',
+      'what (?:do|have) (?:we|you|i) (?:have|got|done)(?: so far)|show me what (?:we|you) have(?: so far)?|what does (?:it|(?:the|my) (?:timeline|video)) look like(?: so far| now)?',
+      "show me what(?:'s| is) (?:in it|there|on the timeline)|how does (?:it|the video|my video) look(?: so far| now)?",
       "(?:how(?:'s| is) (?:it|everything|the (?:video|edit|render|export)) (?:going|coming along)|how far (?:along )?(?:are you|are we|is it))",
       '(?:is|are) (?:it|we|the video|my video|the render|the export|the edit) (?:done|ready|finished|complete)(?: yet)?',
       'any (?:progress|updates?|news)|are you (?:done|finished)(?: yet)?|(?:which|what) tracks (?:are there|do i have|do we have)',
@@ -149,7 +183,7 @@ const ZH: Table = [
       `(?:导出|下载|渲染|输出|保存)(?:一下|下)?${ZH_VIDEO}?${ZH_TO}?`,
       `(?:把|将)${ZH_VIDEO}(?:导出来|(?:导出|下载|渲染|输出|保存)(?:出来|下来|一下|下)?)${ZH_TO}?`,
       `(?:把|将)?${ZH_VIDEO}(?:发给我|给我|传给我|发过来|发我|发送给我)`,
-      `(?:可以|能)(?:导出|下载|保存)${ZH_VIDEO}?了?(?:吗|么)|(?:发送|发|传)(?:给我|我)?${ZH_VIDEO}|发给我|(?:导出|下载|渲染)(?:出来|下来)|(?:视频)?下载链接|${ZH_VIDEO}(?:导出|下载)`,
+      `(?:可以|能)(?:导出|下载|保存)${ZH_VIDEO}?了?(?:吗|么)|(?:发送|发|传)(?:给我|我)?${ZH_VIDEO}|发给我|给我${ZH_VIDEO}|(?:导出|下载|渲染)(?:出来|下来)|(?:视频)?下载链接|${ZH_VIDEO}(?:导出|下载)`,
     ),
   ],
   [
@@ -164,7 +198,7 @@ const ZH: Table = [
   [
     'status',
     whole(
-      `(?:${ZH_LOOK})?(?:当前|目前|现在|项目|视频|渲染|导出|任务|编辑|的){0,3}(?:状态|进度|进展)(?:如何|怎么样|怎样|是什么|到哪|多少|情况)?了?`,
+      `(?:${ZH_LOOK})?(?:当前|目前|现在|项目|视频|渲染|导出|任务|编辑|的){0,3}(?:状态|进度|进展)(?:如何|怎么样|怎样|是什么|到哪|多少|情况)?了?|什么(?:状态|进度)|时间线|时间轴`,
       '(?:视频|项目|片子)?(?:现在|目前|当前)?(?:是)?(?:什么样子|什么样|怎么样|啥样|什么情况)(?:了)?',
       '(?:做|剪|处理|进行|渲染|导出)(?:到)(?:哪里|哪儿|哪|什么程度|哪一步)(?:了)?',
       '(?:视频|片子|影片|渲染|导出)?(?:做|剪|弄|处理|渲染|导出|生成)?(?:好了|完成了|完了)(?:没有|没|吗)',

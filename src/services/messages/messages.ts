@@ -8,7 +8,10 @@ import type { Run } from '../runs/run.ts'
 import type { Runs } from '../runs/runs.ts'
 import type { Timelines, TimelineView } from '../timeline/timeline.ts'
 import { ACCEPTED } from '../uploads/media-types.ts'
-import { intentOf } from './intents.ts'
+import { type Intent, intentOf } from './intents.ts'
+
+/** The longest message, in characters. */
+export const MAX_TEXT = 20_000
 
 export interface Message {
   text: string
@@ -25,9 +28,19 @@ export type MessageAnswer =
   | { kind: 'timeline'; timeline: TimelineView }
   | { kind: 'upload'; accepts: string[]; maxBytes: number }
 
+/** What comes of a sentence that is not for the backend's chat. */
+export type DirectAnswer = Exclude<MessageAnswer, { kind: 'run' }>
+
 export interface Messages {
   /** Decides what the sentence asks for and has it done (upstream-contract §6). */
   send(caller: Caller, projectId: string, message: Message): Promise<MessageAnswer>
+  /** Has done what is no chat, and tells nobody. The same `requestKey` gives the same render. */
+  answer(
+    caller: Caller,
+    project: { id: string; language: string },
+    intent: Exclude<Intent, 'chat'>,
+    requestKey?: string,
+  ): Promise<DirectAnswer>
 }
 
 export function createMessages(options: {
@@ -41,34 +54,37 @@ export function createMessages(options: {
 }): Messages {
   const { log, projects, runs, renders, timelines, credits, maxUploadBytes } = options
 
+  const answer: Messages['answer'] = async (caller, { id, language }, intent, requestKey) => {
+    switch (intent) {
+      case 'export':
+        return {
+          kind: 'render',
+          render: await renders.create(caller, id, requestKey === undefined ? {} : { requestKey }),
+        }
+      case 'credits':
+        return { kind: 'credits', credits: await credits.read(caller, language) }
+      case 'status':
+        return { kind: 'timeline', timeline: await timelines.view(caller.userId, id, caller.platform) }
+      case 'upload':
+        return { kind: 'upload', accepts: [...ACCEPTED], maxBytes: maxUploadBytes }
+    }
+  }
+
   return {
+    answer,
+
     async send(caller, projectId, { text, intent, whenBusy, requestKey }) {
       const project = await projects.own(caller.userId, projectId)
       const asked = intent === 'chat' ? 'chat' : intentOf(text)
-      const key = requestKey === undefined ? {} : { requestKey }
-      if (asked === 'chat')
+      if (asked === 'chat') {
+        const key = requestKey === undefined ? {} : { requestKey }
         return { kind: 'run', run: await runs.start(caller, projectId, { text, whenBusy, ...key }) }
-      const answer = await answerOf(asked)
+      }
+      const direct = await answer(caller, project, asked, requestKey)
       await log.transaction((_, append) =>
         append(projectId, [custom('message.accepted', { runId: null, text, intent: asked })]),
       )
-      return answer
-
-      async function answerOf(intent: 'export' | 'credits' | 'status' | 'upload'): Promise<MessageAnswer> {
-        switch (intent) {
-          case 'export':
-            return { kind: 'render', render: await renders.create(caller, projectId, key) }
-          case 'credits':
-            return { kind: 'credits', credits: await credits.read(caller, project.language) }
-          case 'status':
-            return {
-              kind: 'timeline',
-              timeline: await timelines.view(caller.userId, projectId, caller.platform),
-            }
-          case 'upload':
-            return { kind: 'upload', accepts: [...ACCEPTED], maxBytes: maxUploadBytes }
-        }
-      }
+      return direct
     },
   }
 }

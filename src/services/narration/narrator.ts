@@ -18,6 +18,8 @@ export interface Narrator {
   finish(): Chunk[]
   /** All that was shown. */
   text(): string
+  /** The upstream said nothing but that it has trouble. */
+  troubled(): boolean
 }
 
 export function createNarrator(options: { projectId: string; language: Language }): Narrator {
@@ -87,6 +89,7 @@ export function createNarrator(options: { projectId: string; language: Language 
       return chunks
     },
     text: () => messages.map(message => message.trim()).join('\n\n'),
+    troubled: assembler.troubled,
   }
 }
 

@@ -52,12 +52,12 @@ export const EN: Rules = {
       `^(?:press|hit|push) (?:the )?(?:"|${LABEL}\\b|space|enter\\b|ctrl|cmd|esc|${ANY}{0,2}${WIDGET}\\b${CONTENT})`,
     ),
     pattern(
-      `^(?:select|choose|pick|use|find|look for|locate|check(?: out)?|see|view) ${ARTICLE}${ANY}{0,4}${WIDGET}\\b${CONTENT}`,
+      `^(?:select|choose|pick|use|find|look for|locate|check(?: out)?|see|view|look at) ${ARTICLE}${ANY}{0,4}${WIDGET}\\b${CONTENT}`,
     ),
     pattern(`^(?:go to|head (?:over )?to|navigate to|visit|switch to|open(?: up)?|expand|close|access|toggle)
       \\s+${ARTICLE}${ANY}{0,4}(?:${WIDGET}|menu|settings|dashboard|link)\\b${CONTENT}`),
     pattern(
-      `^(?:go to|head (?:over )?to|switch to|open(?: up)?) (?:the |your )?${ANY}{0,1}timeline\\b${CONTENT}`,
+      `^(?:go to|head (?:over )?to|switch to|open(?: up)?|use) (?:the |your )?${ANY}{0,1}timeline\\b${CONTENT}`,
     ),
     pattern(`^(?:(?:check|see|view) your|(?:check|visit|manage|go to|open)(?: the| your)?)
       \\s+(?:account|billing|dashboard|subscription|(?:credit )?balance|(?:remaining )?credits?|plan)\\b
@@ -72,7 +72,10 @@ export const EN: Rules = {
     pattern(
       '^(?:(?:scroll|swipe) (?:up|down|left|right|to|through)|hover (?:over|on|your))\\b(?!.*\\b(?:transition|animation|effect)\\b)',
     ),
-    // A sentence about a button and where it is.
+    // What appears in a place of the screen, and a button and where it is.
+    pattern(
+      `^(?:an? |the |your )?${ANY}{0,2}(?:link|file|video|preview|result)s? (?:will|should) (?:appear|show up|be (?:shown|available|listed)) in the ${ANY}{0,2}${PLACE}`,
+    ),
     pattern(`^(?!.*\\b(?:added|frame|overlay)\\b)the (?:${SAVE}|"■+") (?:button|icon) (?:is|are|will|can|sits|appears|at|in|on)\\b
       .*\\b(?:top|bottom|upper|lower|right|left|corner|toolbar|panel|screen|menu|sidebar|below|above)\\b`),
   ],
@@ -85,7 +88,7 @@ export const EN: Rules = {
     preview|play|watch|view|see|enjoy|trim|resize|release|hold|open|upload|import|fine-tune|edit|arrange|reorder|
     rearrange|it can be)\\b|^https?:\\S*$`),
   dependent: pattern(`^(?:(?:if|once|when|whenever|after|before|to|in order to|as soon as|until|now that|
-    for (?:best|more|that|this))\\b.*|tip|pro tip|note|next(?: steps?)?|finally|then|now|alternatively|
+    for (?:best|more|that|this))\\b.*|tip|pro tip|note|next(?: steps?)?|finally|then|now|alternatively|otherwise|
     (?:that|this) way|here's how|)$`),
   invitation: pattern(
     "^(?:(?:you can|you're|you are|it's|feel free to|ready)\\b.{0,20})\\b(?:export|download)\\b",
@@ -97,7 +100,7 @@ export const EN: Rules = {
     ],
     [
       'message',
-      /\b(?:drag|drop|(?:re)?arrange|reorder|trim|adjust|resize|split|change\b|settings|edit\b|generate|regenerate|apply|undo|redo)/i,
+      /\b(?:drag|drop|(?:re)?arrange|reorder|trim|adjust|resize|split|change\b|settings|edit\b|generate|regenerate|apply|undo|redo|fine-tune)/i,
     ],
     [
       'credits',
@@ -139,7 +142,7 @@ export const ZH: Rules = {
   tail: new RegExp(
     `(?:可以|可)?在${ZH_NEAR}(?:${ZH_LINE}|面板|预览窗口)(?:面板|中|里|上|内)*${ZH_LOOK}(?!了).*$`,
   ),
-  step: /^(?:(?:即可|就能|就可以|便可|来|以便|以)|(?:保存|下载|导出|选择|分享|调整|设置|确认|等待|播放|预览|查看|观看|移动|输入|开始)(?!了|已|完成|好|质量|格式|时长|成功|为)|https?:\S*$)/i,
+  step: /^(?:(?:即可|就能|就可以|便可|来|以便|以)|(?:修改|更改|保存|下载|导出|选择|分享|调整|设置|确认|等待|播放|预览|查看|观看|移动|输入|开始)(?!了|已|完成|好|质量|格式|时长|成功|为)|https?:\S*$)/i,
   dependent:
     /^(?:(?:如果|如需|若|当|想要|要|等|待|为了|一旦).*|接下来|提示|小提示|下一步|注意|.*(?:完成|满意|确认|准备好|编辑|修改|生成)(?:之|以)?后|.*的话|.*时|)$/,
   invitation: /(?:可以|可|随时)(?:随时|现在|直接)?(?:导出|下载)/,

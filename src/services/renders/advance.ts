@@ -1,13 +1,16 @@
 import { randomBytes } from 'node:crypto'
+import { crashPoint } from '../../crash-points.ts'
 import type { Db } from '../../db/client.ts'
 import { loadProject } from '../../db/projects.ts'
 import { type AttemptChange, loadDraft, waitsFor } from '../../db/render-claims.ts'
+import type { RenderRow } from '../../db/renders.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import type { Projects } from '../projects.ts'
 import { decodeDraft } from '../timeline/draft.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { ProjectState, RenderState, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
+import { filmOf } from './film.ts'
 import { nothingToExport, unfinished } from './problems.ts'
 import type { Claim, RenderRecord, Submission } from './record.ts'
 import { nextPollMs, progressOf } from './states.ts'
@@ -16,7 +19,8 @@ const SLOWEST_MS = 300_000
 const LONGEST_WAIT_MS = 3_600_000
 // One answer "not found" may be a replica that lags behind the submission.
 const UNKNOWN_BEFORE_SENT_AGAIN = { submitting: 2, rendering: 5 }
-const LONGEST_URL = 8_192
+/** How many looks for a user who is away pass between two that trouble the upstream with the token it refused. */
+const LOOKS_FOR_USER = 10
 
 export interface AdvanceOptions {
   db: Db
@@ -44,10 +48,22 @@ export function createAdvance(options: AdvanceOptions) {
 
   return async function advance(claim: Claim): Promise<void> {
     const { render, attempt } = claim
+    if (await isUserAway(render)) return record.later(claim, pollMs)
     if (render.state === 'queued' || attempt === null) return begin(claim)
     const submission = { ...claim, attempt }
     if (render.state === 'submitting' && attempt.delivery === 'not_sent') return sendAgain(submission)
     return look(submission)
+  }
+
+  async function isUserAway({
+    needsUserSince,
+    polls,
+    cancelRequestedAt,
+    userId,
+  }: RenderRow): Promise<boolean> {
+    if (needsUserSince === null || cancelRequestedAt !== null) return false
+    if (polls % LOOKS_FOR_USER === LOOKS_FOR_USER - 1) return false
+    return (await accounts.status(userId)).state === 'reauth_required'
   }
 
   async function begin(claim: Claim): Promise<void> {
@@ -67,6 +83,7 @@ export function createAdvance(options: AdvanceOptions) {
   }
 
   async function submitNew(claim: Claim, fresh?: ProjectState): Promise<void> {
+    crashPoint('render.before_intent')
     const submission = await record.intend(claim, newUpstreamId(), fresh, soonMs)
     if (submission) await submit(submission)
   }
@@ -79,6 +96,7 @@ export function createAdvance(options: AdvanceOptions) {
 
   async function submit(claim: Submission): Promise<void> {
     const { render, attempt } = claim
+    crashPoint('render.after_intent')
     const draft = await loadDraft(db, render.id)
     let sessionId = attempt.sessionId
     let sent = false
@@ -100,9 +118,11 @@ export function createAdvance(options: AdvanceOptions) {
         })
       },
     )
+    crashPoint('render.after_post')
     switch (outcome.kind) {
       case 'ok':
-        return found(claim, outcome.value, { sessionId })
+        await found(claim, outcome.value, { sessionId })
+        return crashPoint('render.after_accept')
       case 'duplicate':
         // Nobody else makes this id: an earlier sending of ours was heard.
         return found(claim, PENDING, { sessionId })
@@ -121,13 +141,21 @@ export function createAdvance(options: AdvanceOptions) {
   /** The upstream did not take it, which says nothing of the render unless only the user can help. */
   async function notAccepted(claim: Claim, failure: Failure): Promise<void> {
     if (failure.kind === 'aborted') return
-    if (failure.kind === 'auth' || failure.kind === 'refused') {
+    if (failure.kind === 'auth') return tokenRefused(claim, failure, { delivery: 'not_sent' })
+    if (failure.kind === 'refused') {
       const problem = await accounts.problem(failure, claim.render.userId, await languageOf(claim))
-      // The shared account's trouble is the operators' to end, not this user's.
-      if (problem.code !== 'upstream_unavailable')
-        return record.ends(claim, { state: 'failed', problem }, { attempt: { outcome: 'failed' } })
+      return record.ends(claim, { state: 'failed', problem }, { attempt: { outcome: 'failed' } })
     }
     return later(claim, patience(claim, failure), { delivery: 'not_sent' })
+  }
+
+  /** Only the user can bring another token, so the render waits for them, however long that takes. */
+  async function tokenRefused(claim: Claim, failure: Failure, attempt?: AttemptChange): Promise<void> {
+    if (claim.render.needsUserSince !== null) return record.later(claim, pollMs, attempt)
+    const problem = await accounts.problem(failure, claim.render.userId, await languageOf(claim))
+    if (problem.code === 'reauth_required') return record.waitsForUser(claim, pollMs, problem, attempt)
+    // The shared account's trouble is the operators' to end, not this user's.
+    return later(claim, slowMs, attempt)
   }
 
   /** Asks for the attempt's id: the one poll of a render, and the way out of an unknown submission. */
@@ -139,8 +167,10 @@ export function createAdvance(options: AdvanceOptions) {
     const outcome: Outcome<RenderState> = await accounts.call(callerOf(claim), credential =>
       upstream.render(credential, { id }),
     )
+    crashPoint('render.after_poll')
     if (outcome.kind === 'ok') return found(claim, outcome.value)
     if (outcome.kind === 'not_found') return unknownThere(claim)
+    if (outcome.kind === 'auth') return tokenRefused(claim, outcome)
     if (outcome.kind !== 'aborted') return later(claim, patience(claim, outcome))
   }
 
@@ -149,7 +179,9 @@ export function createAdvance(options: AdvanceOptions) {
     const submitting = claim.render.state === 'submitting'
     const enough = UNKNOWN_BEFORE_SENT_AGAIN[submitting ? 'submitting' : 'rendering']
     if (unknownReads >= enough) return sendAgain(claim)
-    return later(claim, submitting ? soonMs : pollAfter(claim), { unknownReads })
+    const ms = submitting ? soonMs : pollAfter(claim)
+    if (claim.render.needsUserSince !== null) return record.goesOn(claim, ms, {}, { unknownReads })
+    return later(claim, ms, { unknownReads })
   }
 
   async function found(claim: Submission, state: RenderState, also: AttemptChange = {}): Promise<void> {
@@ -158,21 +190,15 @@ export function createAdvance(options: AdvanceOptions) {
     if (state.status === 'completed')
       return record.ends(
         claim,
-        {
-          state: 'completed',
-          progress: 100,
-          fileUrl: usableUrl(state.url),
-          fileBytes: whole(state.bytes, Number.MAX_SAFE_INTEGER),
-          durationMs: whole(state.durationMs, 2 ** 31 - 1),
-        },
+        { state: 'completed', ...filmOf(state) },
         { attempt: { ...acknowledged, outcome: 'completed' } },
       )
     if (state.status === 'failed') return render.cancelRequestedAt ? cancelled(claim) : attemptFailed(claim)
     if (claim.overdue) return lost(claim)
     const progress = progressOf(render.progress, state.progress)
-    if (render.state === 'rendering' && progress === render.progress)
+    if (render.state === 'rendering' && progress === render.progress && render.needsUserSince === null)
       return later(claim, pollAfter(claim), isNews(claim) ? acknowledged : undefined)
-    const polls = render.state === 'rendering' ? render.polls + 1 : 0
+    const polls = render.state === 'rendering' && render.needsUserSince === null ? render.polls + 1 : 0
     return record.goesOn(
       claim,
       nextPollMs(polls, pollMs),
@@ -210,7 +236,7 @@ export function createAdvance(options: AdvanceOptions) {
   }
 
   function patience(claim: Claim, failure: Failure): number {
-    if (failure.kind === 'auth' || failure.kind === 'refused') return slowMs
+    if (failure.kind === 'refused') return slowMs
     const asked = failure.kind === 'rate_limited' ? (failure.retryAfterMs ?? 0) : 0
     return Math.max(pollAfter(claim), Math.min(asked, LONGEST_WAIT_MS))
   }
@@ -223,14 +249,4 @@ const PENDING: RenderState = { status: 'pending', progress: null, url: null, byt
 /** The time keeps ids readable for the backend's operators; the rest makes them unique. */
 function newUpstreamId(): string {
   return `render_${Date.now()}${randomBytes(3).toString('hex')}`
-}
-
-/** In its normal form, which has no character that a database column refuses. */
-export function usableUrl(url: string | null): string | null {
-  const href = url === null ? null : (URL.parse(url)?.href ?? null)
-  return href !== null && href.length <= LONGEST_URL ? href : null
-}
-
-function whole(value: number | null, max: number): number | null {
-  return value !== null && value >= 0 && value <= max ? Math.round(value) : null
 }

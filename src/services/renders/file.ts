@@ -6,7 +6,7 @@ import { ProblemError } from '../../problems.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import type { RenderFile, UpstreamClient } from '../upstream/client.ts'
 import type { Outcome } from '../upstream/failures.ts'
-import { usableUrl } from './advance.ts'
+import { usableUrl } from './film.ts'
 
 export interface FileRequest {
   range: string | null

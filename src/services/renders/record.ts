@@ -1,3 +1,4 @@
+import { crashPoint } from '../../crash-points.ts'
 import type { Db } from '../../db/client.ts'
 import {
   type AttemptChange,
@@ -6,8 +7,10 @@ import {
   beginAttempt,
   type ClaimedRow,
   claimDue,
+  continueClaim,
   endRender,
   insertAttempt,
+  pauseClaim,
   type RenderChange,
   releaseClaim,
   renewClaim,
@@ -15,6 +18,7 @@ import {
   waitsFor,
 } from '../../db/render-claims.ts'
 import { hurryQueued, lockProjectOf, type RenderRow } from '../../db/renders.ts'
+import type { Problem } from '../../problems.ts'
 import type { Append, EventLog } from '../events/log.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { ProjectState } from '../upstream/client.ts'
@@ -64,6 +68,7 @@ export function createRecord(options: { db: Db; log: EventLog; timelines: Timeli
       if (attempt && claim.attempt) await updateAttempt(tx, claim.attempt, attempt)
       if (isTerminal(render.state)) await hurryQueued(tx, projectId)
       await append(projectId, [renderUpdated(render, revision)])
+      if (isTerminal(render.state)) crashPoint('render.before_end_commit')
     })
   }
 
@@ -140,13 +145,20 @@ export function createRecord(options: { db: Db; log: EventLog; timelines: Timeli
     },
 
     goesOn: (claim: Claim, ms: number, change: RenderChange, attempt?: AttemptChange) =>
-      tell(claim, tx => releaseClaim(tx, claim, ms, change), attempt ? { attempt } : {}),
+      tell(claim, tx => continueClaim(tx, claim, ms, change), attempt ? { attempt } : {}),
 
-    ends: (
+    /** Nothing goes on without the user, who is told why; looked at again in `ms`. */
+    waitsForUser: (claim: Claim, ms: number, problem: Problem, attempt?: AttemptChange) =>
+      tell(claim, tx => pauseClaim(tx, claim, ms, problem), attempt ? { attempt } : {}),
+
+    async ends(
       claim: Claim,
       change: RenderChange & { state: 'completed' | 'failed' | 'cancelled' },
       also: { attempt?: AttemptChange; fresh?: ProjectState } = {},
-    ) => tell(claim, tx => endRender(tx, claim, change), also),
+    ): Promise<void> {
+      await tell(claim, tx => endRender(tx, claim, change), also)
+      crashPoint('render.after_end')
+    },
   }
 }
 

@@ -13,6 +13,8 @@ export interface Render {
   revision: number
   /** The timeline has changed since. */
   stale: boolean
+  /** Nothing goes on before the user has done what `problem.userState` says. */
+  needsUser: boolean
   problem?: Problem
   file?: { href: string; bytes?: number; durationMs?: number }
   createdAt: string
@@ -32,6 +34,7 @@ export function toRender(row: RenderRow, projectRevision: number): Render {
     attempts,
     revision,
     stale: revision !== projectRevision,
+    needsUser: row.needsUserSince !== null,
     createdAt: row.createdAt.toISOString(),
   }
   if (row.problem) render.problem = row.problem

@@ -1,4 +1,5 @@
 import { randomUUIDv7 } from 'node:crypto'
+import { crashPoint } from '../../crash-points.ts'
 import type { Db } from '../../db/client.ts'
 import {
   cancelQueued,
@@ -25,14 +26,15 @@ import { createAdvance } from './advance.ts'
 import { createFile, type FileAnswer, type FileRequest } from './file.ts'
 import { nothingToExport } from './problems.ts'
 import { createRecord } from './record.ts'
+import { createRecover } from './recover.ts'
 import { type Render, renderUpdated, toRender } from './render.ts'
 import { isTerminal, type RenderStateName } from './states.ts'
 import { createWorker, type Worker } from './worker.ts'
 
 export type { Render } from './render.ts'
 
-// The control calls of one look end within 10 s.
-const LEASE_MS = 15_000
+// With the pause between two looks for what is due, a dead worker's renders are another's within 15 s.
+const LEASE_MS = 12_000
 
 export interface Renders extends Omit<Worker, 'wake'> {
   /**
@@ -52,9 +54,9 @@ export interface Renders extends Omit<Worker, 'wake'> {
   get(userId: string, id: string): Promise<Render>
   /** A queued render is cancelled at once. One at work is asked to stop, and may still complete: its events tell. */
   cancel(userId: string, id: string): Promise<Render>
-  /** One attempt more with the draft it had; throws `not_failed`. */
+  /** One attempt more with the draft it had, unless it was lost and is found now; throws `not_failed`. */
   retry(caller: Caller, id: string): Promise<Render>
-  /** Opens the finished file; throws `not_ready`. */
+  /** Opens the finished file, also that of a render that was given up too early; throws `not_ready`. */
   file(userId: string, id: string, request: FileRequest): Promise<FileAnswer>
   /** Looks now for what is due; with a project whose run has ended, also at what waited for the run. */
   wake(projectId?: string): void
@@ -75,6 +77,7 @@ export function createRenders(options: {
   const record = createRecord({ db, log, timelines, leaseMs })
   const worker = createWorker({ db, record, advance: createAdvance({ ...options, record }), onError })
   const openFile = createFile(options)
+  const recover = createRecover(options)
 
   async function own(userId: string, id: string): Promise<RenderView> {
     const row = await findRender(db, userId, id)
@@ -140,6 +143,7 @@ export function createRenders(options: {
         return toRender(row, revision)
       })
       if (!render) throw nothing(project.language)
+      crashPoint('render.after_create')
       worker.wake()
       return render
     },
@@ -168,7 +172,10 @@ export function createRenders(options: {
     },
 
     async retry({ userId, platform }, id) {
-      const { projectId } = await own(userId, id)
+      const known = await own(userId, id)
+      const { projectId } = known
+      const recovered = await recover(known)
+      if (recovered) return toRender(recovered, known.projectRevision)
       const render = await log.transaction(async (tx, append) => {
         const project = await lockProjectOf(tx, projectId)
         const row = await requeueFailed(tx, id, platform)
@@ -181,7 +188,8 @@ export function createRenders(options: {
     },
 
     async file(userId, id, request) {
-      const row = await own(userId, id)
+      const known = await own(userId, id)
+      const row = (await recover(known)) ?? known
       if (row.state !== 'completed') throw new ProblemError('not_ready')
       return openFile(row, await projects.own(userId, row.projectId), request)
     },

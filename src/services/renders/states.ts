@@ -1,12 +1,14 @@
 /**
- *   queued ──▶ submitting ──▶ rendering ──▶ completed
- *    ▲ │  ▲        │ │  │        │ │  │
- *    │ │  └────────┼─┼──┴────────┼─┼──┘      not sent, or one attempt more
- *    │ ├───────────┴─┼───────────┘ │
- *    │ │             └──────┬──────┘
- *    │ ├──▶ cancelled       ▼
- *    │ └─────────────────▶ failed
+ *   queued ──▶ submitting ──▶ rendering ──▶ completed ◀── found after all ──┐
+ *    ▲ │  ▲        │ │  │        │ │  │                                     │
+ *    │ │  └────────┼─┼──┴────────┼─┼──┘      one attempt more               │
+ *    │ ├───────────┴─┼───────────┘ │                                        │
+ *    │ │             └──────┬──────┘                                        │
+ *    │ ├──▶ cancelled       ▼                                               │
+ *    │ └─────────────────▶ failed ──────────── lost, and asked for again ───┘
  *    └──── retry ────────────┘
+ *
+ * In each of the first three a render may also wait for its user, whose token the upstream takes no more.
  */
 export type RenderStateName = 'queued' | 'submitting' | 'rendering' | 'completed' | 'failed' | 'cancelled'
 
@@ -15,7 +17,7 @@ const NEXT: Record<RenderStateName, readonly RenderStateName[]> = {
   submitting: ['rendering', 'completed', 'queued', 'failed', 'cancelled'],
   rendering: ['completed', 'queued', 'failed', 'cancelled'],
   completed: [],
-  failed: ['queued'],
+  failed: ['queued', 'completed'],
   cancelled: [],
 }
 

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { crashPoint } from '../../crash-points.ts'
 import type { Db } from '../../db/client.ts'
 import { nextDueInMs } from '../../db/render-claims.ts'
 import { type Claim, type RenderRecord, StaleClaimError } from './record.ts'
@@ -37,6 +38,7 @@ export function createWorker(options: {
 
   async function claimBatch(): Promise<number> {
     const claims = await record.claim(Math.min(BATCH, AT_ONCE - underway.size))
+    if (claims.length > 0) crashPoint('render.after_claim')
     for (const claim of claims) {
       const lease = claim.render.lease!
       const step = advance(claim)

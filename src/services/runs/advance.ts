@@ -1,6 +1,7 @@
+import { crashPoint } from '../../crash-points.ts'
 import { loadProject, type ProjectStateRow } from '../../db/projects.ts'
 import { loadRun, takeRun, updateRun } from '../../db/runs.ts'
-import { isDatabaseDown, type ProblemCode } from '../../problems.ts'
+import type { ProblemCode } from '../../problems.ts'
 import type { RunJob } from '../jobs/jobs.ts'
 import { createNarrator } from '../narration/narrator.ts'
 import type { ClientState } from '../timeline/client-state.ts'
@@ -9,19 +10,13 @@ import type { Failure, Outcome } from '../upstream/failures.ts'
 import type { Meaning } from '../upstream/frames.ts'
 import { words } from '../words.ts'
 import { createEndings, type Endings, NOTHING_SAID } from './endings.ts'
-import { reconcile, settle } from './reconcile.ts'
+import { reconcile } from './reconcile.ts'
 import { relay } from './relay.ts'
 import { closeMessage, runStarted, runStateEntry } from './run.ts'
 import { createRunLog, LostRunError } from './run-log.ts'
+import { endStopped, readSilentEnd, settle } from './settle.ts'
 import { isTerminal } from './states.ts'
-import {
-  type Baseline,
-  createWork,
-  HandOverError,
-  type RunSignals,
-  type Work,
-  type WorkOptions,
-} from './work.ts'
+import { type Baseline, createWork, isPassing, type RunSignals, type Work, type WorkOptions } from './work.ts'
 
 /** An attempt that fails for a reason of ours is made again; after so many, the run fails instead of the project. */
 const LAST_ATTEMPT = 5
@@ -44,6 +39,7 @@ export function createAdvance(options: WorkOptions) {
     }
     const project = await loadProject(db, run.projectId)
     if (!project) return
+    crashPoint('run.after_take')
     const work = createWork(options, { run, project, runLog: createRunLog({ db, log, run }), signals })
     const endings = createEndings(options, work)
     try {
@@ -55,7 +51,7 @@ export function createAdvance(options: WorkOptions) {
           { last: closeMessage(run.openMessageId), reply: run.reply ?? '' },
           limits,
         )
-      await settle(work, timelines, limits)
+      await settle(work, limits)
     } catch (error) {
       if (attempt < LAST_ATTEMPT || isPassing(error)) throw error
       await giveUp(work, endings)
@@ -74,15 +70,16 @@ export function createAdvance(options: WorkOptions) {
   async function begin(work: Work, endings: Endings): Promise<void> {
     const [state, credits] = await Promise.all([work.readPatiently(), work.readCredits()])
     work.throwIfHandedOver()
-    if (work.signals.stop.aborted || work.project.deletedAt) return endings.stopped(NOTHING_SAID, false)
+    if (work.signals.stop.aborted || work.project.deletedAt) return endings.stopped(NOTHING_SAID)
     if (state.kind !== 'ok') return endings.refused(state)
     const sessionId = await start(work, state.value, credits?.available ?? null)
     if (sessionId === null) return
+    crashPoint('run.after_intent')
 
     const { answer, heard } = await send(work, sessionId)
     if (answer.kind === 'ok') return follow(work, endings, answer.value.meanings)
     work.throwIfHandedOver()
-    if (answer.kind === 'aborted') return endings.stopped(NOTHING_SAID, true)
+    if (answer.kind === 'aborted') return endStopped(work, endings, NOTHING_SAID, limits)
     if (heard && mayHaveArrived(answer)) return reconcile(work, endings, NOTHING_SAID, limits)
     await endings.refused(answer)
   }
@@ -107,6 +104,7 @@ export function createAdvance(options: WorkOptions) {
           // A process that slept through its claim must not send what another one has already given up on.
           if (performance.now() - startedAt > HELD_UP_MS) await work.runLog.transaction(async () => {})
           heard = await upstream.run(credential, { sessionId, text: run.text, signal: work.interrupted })
+          crashPoint('run.after_post')
           return heard
         })
       } catch (error) {
@@ -170,14 +168,18 @@ export function createAdvance(options: WorkOptions) {
           await runLog.transaction((tx, append) => work.observe(tx, append, state.value))
       },
     })
+    crashPoint('run.after_stream')
     const last = narrator.finish()
     const said = { last, reply: narrator.text() }
-    if (work.signals.stop.aborted && end.kind !== 'end') return endings.stopped(said, true)
+    if (work.signals.stop.aborted && end.kind !== 'end') return endStopped(work, endings, said, limits)
     if (end.kind === 'cut') return reconcile(work, endings, said, limits)
     if (end.kind === 'error') return endings.failed(await problemCode(work, end.code), said)
-    const state = await work.readPatiently()
+    const state = said.reply === '' ? await readSilentEnd(work, limits) : await work.readPatiently()
     // Nothing was said and nothing can be seen: that is no end but a cut.
     if (state.kind !== 'ok' && said.reply === '') return reconcile(work, endings, said, limits)
+    const unchanged =
+      state.kind !== 'ok' || state.value.fingerprint === (work.run.baseline as Baseline).fingerprint
+    if (narrator.troubled() && unchanged) return endings.failed('upstream_unavailable', said)
     await endings.completed(said, state.kind === 'ok' ? state.value : null, end.truncated)
   }
 
@@ -198,11 +200,6 @@ const baselineOf = (project: ProjectStateRow, state: ClientState): Baseline => (
   fingerprint: project.fingerprint,
   state,
 })
-
-/** What the next attempt will not meet, or should meet again. */
-function isPassing(error: unknown): boolean {
-  return error instanceof HandOverError || error instanceof LostRunError || isDatabaseDown(error)
-}
 
 /** True when the message may have reached the upstream, so that only its state can tell. */
 function mayHaveArrived(failure: Failure): boolean {

@@ -1,3 +1,4 @@
+import { crashPoint } from '../../crash-points.ts'
 import type { Db } from '../../db/client.ts'
 import { loadRun, updateRun } from '../../db/runs.ts'
 import type { Problem, ProblemCode } from '../../problems.ts'
@@ -30,8 +31,8 @@ export interface Endings {
   /** The message was refused and nothing was done. */
   refused(failure: Failure): Promise<void>
   failed(code: ProblemCode, said: Said): Promise<void>
-  /** `sent: false` when the message never left. */
-  stopped(said: Said, sent: boolean): Promise<void>
+  /** The message never left, or changed nothing that can be seen. */
+  stopped(said: Said): Promise<void>
 }
 
 export function createEndings({ accounts }: { accounts: Accounts }, work: Work): Endings {
@@ -42,6 +43,7 @@ export function createEndings({ accounts }: { accounts: Accounts }, work: Work):
     runLog.transaction(async (tx, append) => {
       work.run = (await loadRun(tx, work.run.id))!
       if (!isTerminal(work.run.state)) await write(tx, append)
+      crashPoint('run.before_end_commit')
     })
 
   /** Writes the run's last state and tells the project's readers. */
@@ -118,13 +120,16 @@ export function createEndings({ accounts }: { accounts: Accounts }, work: Work):
       const problem = await work.withDatabase(() =>
         accounts.userProblem(code, work.run.userId, project.language),
       )
-      await failWith(problem, said, code === 'outcome_unknown' ? { outcome: 'unknown' } : {})
+      // An unknown outcome has been waited for; after another error the upstream may still be at work.
+      const change =
+        code === 'outcome_unknown' ? { outcome: 'unknown' as const } : { settled: !work.run.startedAt }
+      await failWith(problem, said, change)
     },
 
-    async stopped(said, sent) {
+    async stopped(said) {
       await once(async (tx, append) => {
         await tell(append, [...said.last, runFinished(work.run, 'cancelled')])
-        await end(tx, append, null, { state: 'stopped', settled: !sent, ...replyOf(said) })
+        await end(tx, append, null, { state: 'stopped', ...replyOf(said) })
       })
     },
   }

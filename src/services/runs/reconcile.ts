@@ -1,13 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../../config.ts'
+import { crashPoint } from '../../crash-points.ts'
 import { updateRun } from '../../db/runs.ts'
-import type { Timelines } from '../timeline/timeline.ts'
 import type { Endings, Said } from './endings.ts'
 import { runStateEntry } from './run.ts'
+import { endStopped } from './settle.ts'
 import type { Baseline, Work } from './work.ts'
-
-const SETTLE_LIMIT_MS = 60_000
-const SETTLE_EVERY_MS = 2_000
 
 /** What a read of the project's state says about a message whose answer was cut off (upstream-contract §2.4). */
 export type Verdict = { kind: 'edited' } | { kind: 'unknown' } | { kind: 'wait'; unchangedReads: number }
@@ -46,8 +43,9 @@ export async function reconcile(
     // Not longer than a turn: the time was written by another instance, whose clock may be ahead.
     const wait = Math.min(work.run.nextReadAt!.getTime() - Date.now(), Math.max(firstMs, everyMs))
     await work.pause(Math.max(0, wait))
-    if (work.signals.stop.aborted) return endings.stopped(asSaid(), true)
+    if (work.signals.stop.aborted) return endStopped(work, endings, asSaid(), limits)
     const state = await work.read()
+    crashPoint('run.after_reconcile_read')
     const nextReadAt = new Date(Date.now() + everyMs)
     if (state.kind !== 'ok') {
       if (Date.now() > giveUpAt) return endings.failed('outcome_unknown', asSaid())
@@ -87,24 +85,4 @@ async function enter(work: Work, { last, reply }: Said, firstMs: number) {
     await append(row.projectId, [runStateEntry(row)])
     return row
   })
-}
-
-/** After a stop the upstream may still be editing: the next message waits until two reads agree, at most a minute. */
-export async function settle(work: Work, timelines: Timelines, limits: Config['runs']): Promise<void> {
-  if (work.run.settled) return
-  const everyMs = Math.min(SETTLE_EVERY_MS, limits.reconcile.everyMs)
-  let last: string | null = null
-  for (const end = Date.now() + SETTLE_LIMIT_MS; Date.now() < end; ) {
-    const state = await work.read()
-    if (state.kind === 'ok') {
-      await work.runLog.transaction((tx, append) =>
-        timelines.observe(tx, append, work.run.projectId, state.value),
-      )
-      if (state.value.fingerprint === last) break
-      last = state.value.fingerprint
-    }
-    await sleep(everyMs, undefined, { signal: work.signals.handOver }).catch(() => {})
-    work.throwIfHandedOver()
-  }
-  work.run = await work.runLog.transaction(tx => updateRun(tx, work.run.id, { settled: true }))
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { crashPoint } from '../../crash-points.ts'
 import { custom } from '../events/event.ts'
 import type { Narrator } from '../narration/narrator.ts'
 import type { Meaning } from '../upstream/frames.ts'
@@ -41,6 +42,7 @@ export async function relay(options: {
     notice.restart()
     for await (const meaning of meanings) {
       await runLog.ready()
+      crashPoint('run.mid_stream')
       if (meaning.kind !== 'heartbeat' && meaning.kind !== 'skipped') notice.restart()
       switch (meaning.kind) {
         case 'text':

@@ -1,9 +1,11 @@
 import { randomUUIDv7 } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Job } from 'pg-boss'
+import { crashPoint } from '../../crash-points.ts'
 import { lockProject } from '../../db/projects.ts'
 import {
   countUnfinished,
+  findAliased,
   findRequested,
   findRun,
   insertRun,
@@ -12,13 +14,14 @@ import {
   stopRequests,
   updateRun,
 } from '../../db/runs.ts'
+import { asUser } from '../../db/tenants.ts'
 import { notFound, ProblemError } from '../../problems.ts'
 import type { Caller } from '../accounts/accounts.ts'
 import { custom } from '../events/event.ts'
 import type { Jobs, RunJob } from '../jobs/jobs.ts'
 import { type List, listOf } from '../lists.ts'
 import { createAdvance } from './advance.ts'
-import { type Run, runStateEntry, toRun } from './run.ts'
+import { type Run, runFinished, runStarted, runStateEntry, toRun } from './run.ts'
 import { isTerminal } from './states.ts'
 import type { WorkOptions } from './work.ts'
 
@@ -27,11 +30,14 @@ const STOP_POLL_MS = 1_000
 const STOP_ANSWER_MS = 3_000
 
 export interface Runs {
-  /** Queues a message. It is sent when its turn comes, whoever watches. */
+  /**
+   * Queues a message. It is sent when its turn comes, whoever watches. The same `requestKey` or `alias` gives the
+   * same run.
+   */
   start(
     caller: Caller,
     projectId: string,
-    message: { text: string; whenBusy: 'queue' | 'reject'; requestKey?: string },
+    message: { text: string; whenBusy: 'queue' | 'reject'; requestKey?: string; alias?: string },
   ): Promise<Run>
   get(userId: string, id: string): Promise<Run>
   list(userId: string, projectId: string, after: string | undefined, limit: number): Promise<List<Run>>
@@ -69,14 +75,17 @@ export function createRuns(
   }
 
   return {
-    async start({ userId, platform }, projectId, { text, whenBusy, requestKey }) {
+    async start({ userId, platform }, projectId, { text, whenBusy, requestKey, alias }) {
       await projects.own(userId, projectId)
       const run = await log.transaction(async (tx, append) => {
         // Two messages at once are counted one after the other.
-        await lockProject(tx, projectId)
+        const project = await lockProject(tx, projectId)
+        if (!project) throw notFound()
         // The first request may have been answered by a process that died before the client heard of it.
         const key = requestKey ? `${projectId}:${requestKey}` : null
-        const same = key ? await findRequested(tx, userId, key) : undefined
+        const same =
+          (key ? await findRequested(tx, userId, key) : undefined) ??
+          (alias ? await findAliased(tx, projectId, alias) : undefined)
         if (same) return toRun(same)
         const { queued, active } = await countUnfinished(tx, projectId)
         if (whenBusy === 'reject' && queued + active > 0) throw new ProblemError('project_busy')
@@ -88,6 +97,8 @@ export function createRuns(
           userId,
           platform,
           requestKey: key,
+          alias: alias ?? null,
+          acceptedSeq: project.lastSeq + 1,
           text,
           state: 'queued',
         })
@@ -98,6 +109,7 @@ export function createRuns(
         await jobs.enqueueRun(tx, { projectId, runId: id })
         return toRun(row)
       })
+      crashPoint('run.after_accept')
       onQueued()
       return run
     },
@@ -106,7 +118,7 @@ export function createRuns(
 
     async list(userId, projectId, after, limit) {
       await projects.own(userId, projectId)
-      return listOf(limit, n => listRuns(db, projectId, after, n), toRun)
+      return listOf(limit, n => asUser(db, userId, own => listRuns(own, projectId, after, n)), toRun)
     },
 
     async stop(userId, id) {
@@ -116,6 +128,8 @@ export function createRuns(
         if (row?.state !== 'queued') return row
         const stopped = await updateRun(tx, id, { state: 'stopped', finishedAt: new Date() })
         await append(row.projectId, [runStateEntry(stopped)])
+        // It never began, but who reads this run waits for its end.
+        await append(row.projectId, [runStarted(row), runFinished(row, 'cancelled')], id)
         return stopped
       })
       working.get(id)?.abort()
@@ -133,6 +147,7 @@ export function createRuns(
       working.set(runId, stop)
       try {
         await advance(job.data, job.retryCount + 1, { stop: stop.signal, handOver })
+        crashPoint('run.after_end')
         await jobs.completeRun(job)
       } finally {
         // A later attempt of the same run may have come to this instance.

@@ -12,7 +12,8 @@ import type { Observation, Timelines } from '../timeline/timeline.ts'
 import type { Credits, ProjectState, UpstreamClient } from '../upstream/client.ts'
 import type { Outcome } from '../upstream/failures.ts'
 import { type Language, languageOf } from '../words.ts'
-import { DATABASE_PATIENCE_MS, DATABASE_RETRY_MS, type RunLog } from './run-log.ts'
+import { DATABASE_PATIENCE_MS, DATABASE_RETRY_MS, LostRunError, type RunLog } from './run-log.ts'
+import { isTerminal } from './states.ts'
 
 const TRIES = 3
 const TRY_AGAIN_MS = 1_000
@@ -41,6 +42,11 @@ export interface RunSignals {
 /** The instance is going down: the run's row says where the next one goes on. */
 export class HandOverError extends Error {
   override readonly name = 'HandOverError'
+}
+
+/** True for what the next attempt will not meet, or should meet again. */
+export function isPassing(error: unknown): boolean {
+  return error instanceof HandOverError || error instanceof LostRunError || isDatabaseDown(error)
 }
 
 /** The project as it was before the message. */
@@ -74,7 +80,7 @@ export interface Work {
   /** Waits, unless the user stops the run; throws HandOverError when the instance goes down. */
   pause(ms: number): Promise<void>
   throwIfHandedOver(): void
-  /** Takes a state into the project and tells the run's readers. */
+  /** Takes a state into the project and tells the run's readers, after its end the project's. */
   observe(tx: Db, append: Append, state: ProjectState): Promise<Observation>
 }
 
@@ -148,7 +154,8 @@ export function createWork(
       if (signals.handOver.aborted) throw new HandOverError('This instance is going down')
     },
 
-    observe: (tx, append, state) => timelines.observe(tx, append, run.projectId, state, run.id),
+    observe: (tx, append, state) =>
+      timelines.observe(tx, append, run.projectId, state, isTerminal(work.run.state) ? undefined : run.id),
   }
   return work
 }

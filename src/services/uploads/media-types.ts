@@ -76,6 +76,16 @@ export type MediaTypeResult =
   | { ok: true; mediaType: string; extension: string; kind: MediaKind }
   | { ok: false }
 
+/** The type on which a file's name and its declared type agree, before a byte of it is there. */
+export function mediaTypeOfName(file: { filename: string; declared: string }): MediaTypeResult {
+  const type = BY_EXTENSION.get(/\.([a-z0-9]{2,4})$/i.exec(file.filename)?.[1]?.toLowerCase() ?? '')
+  if (type === undefined) return { ok: false }
+  const declared = file.declared.split(';', 1)[0]!.trim().toLowerCase()
+  if (declared !== '' && declared !== 'application/octet-stream' && !covers(type, declared))
+    return { ok: false }
+  return { ok: true, mediaType: type.mediaType, extension: type.extension, kind: type.kind }
+}
+
 /**
  * The type on which a file's name, its declared type and its first bytes agree. `head` holds the first
  * HEAD_BYTES, or the whole file if it is shorter. Never throws.
@@ -85,14 +95,11 @@ export async function mediaTypeOf(file: {
   declared: string
   head: Uint8Array
 }): Promise<MediaTypeResult> {
-  const type = BY_EXTENSION.get(/\.([a-z0-9]{2,4})$/i.exec(file.filename)?.[1]?.toLowerCase() ?? '')
-  if (type === undefined) return { ok: false }
-  const declared = file.declared.split(';', 1)[0]!.trim().toLowerCase()
-  if (declared !== '' && declared !== 'application/octet-stream' && !covers(type, declared))
-    return { ok: false }
+  const named = mediaTypeOfName(file)
+  if (!named.ok) return named
   const found = await fileTypeFromBuffer(file.head).catch(() => undefined)
-  if (found === undefined || !covers(type, found.mime)) return { ok: false }
-  return { ok: true, mediaType: type.mediaType, extension: type.extension, kind: type.kind }
+  const type = BY_EXTENSION.get(named.extension)!
+  return found !== undefined && covers(type, found.mime) ? named : { ok: false }
 }
 
 function covers(type: MediaType, name: string): boolean {

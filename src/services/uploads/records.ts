@@ -30,12 +30,14 @@ export type Ending = { bytesForwarded: number } & (
 )
 
 export interface Records {
+  /** Writes the row that `write` gives, and tells of it; undefined when there was nothing to write. */
+  store(write: (tx: Db) => Promise<UploadRow | undefined>): Promise<UploadRow | undefined>
   /** The committed intent, before the first byte leaves. */
   begin(upload: Beginning): Promise<void>
   /** A file of which nothing is sent. */
   refuse(upload: Beginning, problem: Problem): Promise<Upload>
   /** How the upload stands after it: as `ending` says, or as it had ended before. */
-  finish(upload: Beginning, ending: Ending): Promise<Upload>
+  finish(upload: Pick<Beginning, 'id' | 'userId'>, ending: Ending): Promise<Upload>
   /** Tells how far a file has come: `tell` as often as it likes, at most one event a second. `stop` before the end. */
   progress(id: string, forwarded: () => number): { tell(): void; stop(): Promise<void> }
   /** Fails uploads that nothing has touched for `olderThanMs`: their process died. Returns how many. */
@@ -55,6 +57,8 @@ export function createRecords({ db, log }: { db: Db; log: EventLog }): Records {
     })
 
   return {
+    store,
+
     async begin(upload) {
       await store(tx => insertUpload(tx, { ...upload, state: 'forwarding' }))
     },

@@ -1,6 +1,7 @@
 import { randomUUIDv7 } from 'node:crypto'
 import type { Db } from '../../db/client.ts'
 import type { ProjectRow } from '../../db/projects.ts'
+import { asUser } from '../../db/tenants.ts'
 import { findUpload, listUploads } from '../../db/uploads.ts'
 import { notFound, type Problem, ProblemError, toProblem } from '../../problems.ts'
 import type { Accounts, Caller } from '../accounts/accounts.ts'
@@ -11,6 +12,7 @@ import type { Timelines } from '../timeline/timeline.ts'
 import type { Media, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
 import { labelOf, nameInUrl, upstreamName } from './filenames.ts'
+import { createLook } from './look.ts'
 import { HEAD_BYTES, mediaTypeOf } from './media-types.ts'
 import { BODY_LIMITS, type BodyLimits, type FileBody, type IncomingFile, openBody } from './multipart-body.ts'
 import { type Beginning, createRecords, fileProblem } from './records.ts'
@@ -47,6 +49,7 @@ export function createUploads(options: {
   const { db, log, accounts, projects, timelines, upstream, maxBytes } = options
   const limits = { ...BODY_LIMITS, ...options.limits }
   const records = createRecords({ db, log })
+  const look = createLook({ log, timelines })
 
   async function receiveOne(caller: Caller, project: ProjectRow, file: IncomingFile, body: FileBody) {
     const filename = labelOf(file.filename)
@@ -110,17 +113,6 @@ export function createUploads(options: {
     return accounts.problem(failure, caller.userId, project.language)
   }
 
-  /** Brings the project up to date with what was added. The file is in it whether this succeeds or not. */
-  async function look(caller: Caller, project: ProjectRow): Promise<void> {
-    try {
-      const read = await timelines.read(project, caller)
-      if (read.kind !== 'ok') return
-      await log.transaction((tx, append) => timelines.observe(tx, append, project.id, read.value))
-    } catch {
-      // The next read finds it.
-    }
-  }
-
   return {
     async receive(caller, projectId, files) {
       const project = await projects.own(caller.userId, projectId)
@@ -166,7 +158,7 @@ export function createUploads(options: {
 
     async list(userId, projectId, after, limit) {
       await projects.own(userId, projectId)
-      return listOf(limit, n => listUploads(db, projectId, after, n), toUpload)
+      return listOf(limit, n => asUser(db, userId, own => listUploads(own, projectId, after, n)), toUpload)
     },
 
     async get(userId, id) {

@@ -10,7 +10,8 @@ export type Failure =
       kind: 'refused'
       code: 'credits_exhausted' | 'upgrade_required' | 'unsupported_media' | 'file_too_large'
     }
-  | { kind: 'rate_limited'; retryAfterMs: number | null }
+  /** `mint_budget`: ours, not asked for at all (§0.6). */
+  | { kind: 'rate_limited'; retryAfterMs: number | null; reason?: 'mint_budget' }
   | { kind: 'not_found' }
   | { kind: 'duplicate' }
   | { kind: 'transient'; delivered: 'no' | 'unknown'; cause: 'unavailable' | 'timeout' }

@@ -1,3 +1,4 @@
+import { scrubText } from '../../scrub.ts'
 import { pathId } from './checks.ts'
 import { type Credential, type Endpoint, JSON_TYPE } from './endpoint.ts'
 import { classify, type Outcome, PROTOCOL } from './failures.ts'
@@ -89,7 +90,8 @@ async function* readRun(
           yield { kind: 'cut', cause: 'protocol' }
           return
         }
-        const meanings: Meaning[] = item.kind === 'message' ? readFrame(item.data) : [{ kind: 'heartbeat' }]
+        const meanings: Meaning[] =
+          item.kind === 'message' ? readFrame(scrubText(item.data)) : [{ kind: 'heartbeat' }]
         if (meanings.every(meaning => meaning.kind !== 'heartbeat')) silence.broken()
         yield* meanings
       }

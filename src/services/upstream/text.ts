@@ -5,6 +5,8 @@ export interface TextAssembler {
   turnEnded(): void
   /** At the end of the run: what was held back and is to be shown after all. */
   finish(): string
+  /** Whether "a temporary issue" was all that was said: then it is no noise but an error. */
+  troubled(): boolean
 }
 
 const NOISE = 'i encountered a temporary issue'
@@ -14,8 +16,9 @@ const MAX_NOISE = 300
  * Joins partial and whole texts of one run so that with and without streaming the same text is shown
  * (upstream-contract §0.4). What was shown stays: a whole text adds only what goes beyond its partials.
  *
- * "I encountered a temporary issue" at the end of normal text is noise (§2.4). A tail that is or may become it is
- * held back, up to 300 characters, and shown when more text follows, in this turn beyond those or in a later one.
+ * "I encountered a temporary issue" at the end is never shown: after normal text it is noise (§2.4), alone an error
+ * that is told in our own words. A tail that is or may become it is held back, up to 300 characters, and shown when
+ * more text follows, in this turn beyond those or in a later one.
  */
 export function createTextAssembler(): TextAssembler {
   let turn = ''
@@ -45,7 +48,7 @@ export function createTextAssembler(): TextAssembler {
     }
     held += text
     const before = visible === '' ? lastShown : visible.slice(-1)
-    const at = noiseStart(before, held, shownAny || visible.trim() !== '')
+    const at = noiseStart(before, held)
     visible += held.slice(0, at)
     held = held.slice(at)
     shownAny ||= visible.trim() !== ''
@@ -58,27 +61,26 @@ export function createTextAssembler(): TextAssembler {
     turnOver = true
   }
 
+  const isNoise = () => held.length >= NOISE.length
+
   return {
     push,
     turnEnded,
-    finish: () => (held.length >= NOISE.length ? '' : held),
+    finish: () => (isNoise() ? '' : held),
+    troubled: () => !shownAny && isNoise(),
   }
 }
 
 /**
  * Where the noise, or at the very end the beginning of it, starts in `text`; the end of `text` when it does not.
- * It stands at the beginning of a word (`before` is the character before `text`) and after normal text.
+ * It stands at the beginning of a word (`before` is the character before `text`).
  */
-function noiseStart(before: string, text: string, shownBefore: boolean): number {
-  const first = Math.max(0, text.length - MAX_NOISE)
-  let normal = shownBefore || text.slice(0, first).trim() !== ''
-  for (let at = first; at < text.length; at++) {
-    if (normal && (text[at] === 'I' || text[at] === 'i')) {
-      const tail = text.slice(at, at + NOISE.length).toLowerCase()
-      const atWord = !/[\p{L}\p{N}'’]/u.test(at === 0 ? before : text[at - 1]!)
-      if (atWord && NOISE.startsWith(tail)) return at
-    }
-    normal ||= text[at]!.trim() !== ''
+function noiseStart(before: string, text: string): number {
+  for (let at = Math.max(0, text.length - MAX_NOISE); at < text.length; at++) {
+    if (text[at] !== 'I' && text[at] !== 'i') continue
+    const tail = text.slice(at, at + NOISE.length).toLowerCase()
+    const atWord = !/[\p{L}\p{N}'’]/u.test(at === 0 ? before : text[at - 1]!)
+    if (atWord && NOISE.startsWith(tail)) return at
   }
   return text.length
 }

@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm'
 import t from 'tap'
 import { createTokenVault } from '../../../src/services/accounts/token-vault.ts'
 import type { Credential } from '../../../src/services/upstream/client.ts'
-import type { Outcome } from '../../../src/services/upstream/failures.ts'
+import { classify, type Outcome } from '../../../src/services/upstream/failures.ts'
 import { KEY, problemOf, setStage } from './stage.ts'
 
 const OK = { kind: 'ok', value: 'done' } as const
@@ -160,20 +160,52 @@ t.test('a token that died early is asked for once; on a limit the account waits'
   t.ok(retryAt!.getTime() >= before + 3_600_000, 'without another word from the backend, an hour')
 })
 
-t.test('a mint whose answer was lost: its client id was kept, and is used again', async t => {
-  const { accounts, alice, sandbox, heard, accountOf } = await setStage(t)
-  sandbox.faults.add({ on: 'mint', answer: 'reset' })
-  t.match(await accounts.call(alice, spy().send), { kind: 'transient', delivered: 'unknown' })
-  t.match(heard('mint'), [{ accepted: true }])
-  const { clientId, state } = await accountOf(alice.userId)
-  t.equal(heard('mint')[0]!.clientId, clientId)
-  t.equal(state, 'none')
-  t.match(
-    await accounts.call(alice, spy().send),
-    { kind: 'rate_limited' },
-    'the backend gave it away already',
-  )
-  t.same(new Set(heard('mint').map(entry => entry.clientId)), new Set([clientId]))
+t.test(
+  'a mint whose answer was lost: spent, not repeated early, and then with the same client id',
+  async t => {
+    const { accounts, alice, sandbox, heard, accountOf, mintsOf, db } = await setStage(t, {
+      rateLimitRetryMs: 30_000,
+    })
+    const comeBack = () =>
+      db.execute(sql`update upstream_accounts set retry_at = now() where user_id = ${alice.userId}`)
+    sandbox.faults.add({ on: 'mint', answer: 'reset' })
+    t.match(await accounts.call(alice, spy().send), { kind: 'transient', delivered: 'unknown' })
+    t.match(heard('mint'), [{ accepted: true }])
+    const { clientId } = await accountOf(alice.userId)
+    t.equal(heard('mint')[0]!.clientId, clientId)
+    t.match(await mintsOf(alice.userId), [{ outcome: 'unknown', clientId }])
+
+    for (let i = 0; i < 3; i++) t.match(await accounts.call(alice, spy().send), { kind: 'rate_limited' })
+    t.equal(heard('mint').length, 1, 'nobody asks again at once')
+    t.match(await accounts.status(alice.userId), { state: 'rate_limited', retryAt: String })
+
+    await comeBack()
+    t.match(await accounts.call(alice, spy().send), { kind: 'rate_limited' }, 'it was given away already')
+    t.match(
+      (await mintsOf(alice.userId)).map(({ outcome }) => outcome),
+      ['unknown', 'refused'],
+    )
+    t.same(new Set(heard('mint').map(entry => entry.clientId)), new Set([clientId]))
+  },
+)
+
+t.test('answers that nobody can read, again and again: after the second one, an hour', async t => {
+  const { accounts, alice, sandbox, accountOf, db } = await setStage(t)
+  sandbox.faults.add({ on: 'mint', answer: 'html', status: 502, times: 2 })
+  t.match(await accounts.call(alice, spy().send), { kind: 'transient' })
+  await db.execute(sql`update upstream_accounts set retry_at = now() where user_id = ${alice.userId}`)
+  t.match(await accounts.call(alice, spy().send), { kind: 'transient' })
+  t.ok((await accountOf(alice.userId)).retryAt!.getTime() > Date.now() + 3_500_000)
+})
+
+t.test('a mint is written down before it is asked for', async t => {
+  const { accounts, alice, sandbox, heard, mintsOf } = await setStage(t)
+  sandbox.faults.add({ on: 'mint', answer: 'slow', ms: 200 })
+  const call = accounts.call(alice, spy().send)
+  while (heard('mint').length === 0) await new Promise(setImmediate)
+  t.match(await mintsOf(alice.userId), [{ outcome: 'unknown' }])
+  await call
+  t.match(await mintsOf(alice.userId), [{ outcome: 'delivered' }])
 })
 
 t.test('the client id is in the row while the backend is still thinking', async t => {
@@ -191,6 +223,154 @@ t.test('an instance that died while it minted holds the others back for a moment
     values (${alice.userId}, 'anonymous', gen_random_uuid(), now() + interval '150 ms')`)
   t.same(await accounts.call(alice, spy().send), OK)
   t.match(heard('mint'), [{ clientId: (await accountOf(alice.userId)).clientId }])
+})
+
+const said = (message: string) => ({ status: 400, body: JSON.stringify({ code: 1, message }) })
+
+// Every way of §5 to say that a token is dead.
+const DEAD_TOKENS: { status: number; body: string }[] = [
+  { status: 200, body: '{"code":1001,"message":"no"}' },
+  { status: 403, body: '{"code":1010}' },
+  { status: 200, body: '{"code":1011}' },
+  { status: 401, body: '<html>Unauthorized</html>' },
+  { status: 401, body: '{"detail":"Not authenticated"}' },
+  said('Invalid authentication token'),
+  said('invalid token'),
+  said('The token is invalid or expired'),
+  said('Missing authentication token'),
+  said('Token not found'),
+  said('Token has been revoked'),
+  said('token has expired'),
+]
+
+t.test('500 calls of one user on two instances meet a dead token: one mint, each made once more', async t => {
+  const { accounts, createInstance, alice, heard, sandbox, upstream, mintsOf } = await setStage(t, {
+    sandbox: { mintsPerIp: 100 },
+  })
+  const other = (await createInstance()).accounts
+  let token = ''
+  const learn = async (credential: Credential) => {
+    token = credential.token
+    return OK
+  }
+  await accounts.call(alice, learn)
+  for (const [n, { status, body }] of DEAD_TOKENS.entries()) {
+    const contentType = body.startsWith('<') ? 'text/html' : 'application/json'
+    const refusal = classify({ status, contentType, retryAfter: null, body })
+    const dead = token
+    sandbox.faults.revokeToken('all')
+    const made = new Map<number, number>()
+    const outcomes = await Promise.all(
+      Array.from({ length: n === 0 ? 500 : 20 }, (_, i) =>
+        (i % 2 ? accounts : other).call(alice, async credential => {
+          made.set(i, (made.get(i) ?? 0) + 1)
+          return credential.token === dead ? (refusal as Outcome<string>) : learn(credential)
+        }),
+      ),
+    )
+    t.ok(
+      outcomes.every(({ kind }) => kind === 'ok'),
+      `${status} ${body}: every call came through`,
+    )
+    t.equal(heard('mint').length, n + 2, 'one mint')
+    t.ok(Math.max(...made.values()) <= 2, 'no call was made more than twice')
+  }
+  t.match(await upstream.credits({ token, platform: 'web' }), { kind: 'ok' })
+  t.equal((await mintsOf(alice.userId)).length, DEAD_TOKENS.length + 1)
+})
+
+t.test('the budget: what is spent is not asked for, and new guests are shown a way on', async t => {
+  const stage = await setStage(t, { mintsPerWeek: 3, sandbox: { mintsPerIp: 100 } })
+  const { accounts, createInstance, createCaller, alice, sandbox, heard, db } = stage
+  const other = (await createInstance()).accounts
+  await db.execute(sql`delete from mints`)
+  await accounts.call(alice, spy().send)
+  const guests = await Promise.all(Array.from({ length: 8 }, () => createCaller('zh')))
+  const outcomes = await Promise.all(
+    guests.map((guest, i) => (i % 2 ? accounts : other).call(guest, spy().send)),
+  )
+  t.equal(outcomes.filter(({ kind }) => kind === 'ok').length, 2, 'two of eight who came at once')
+  t.equal(heard('mint').length, 3, 'nothing is asked for beyond the budget')
+
+  const refused = outcomes.findIndex(({ kind }) => kind !== 'ok')
+  const { userId } = guests[refused]!
+  const problem = await problemOf(accounts.valueOrThrow(outcomes[refused]!, userId, 'zh'))
+  t.match(problem, {
+    code: 'rate_limited',
+    status: 429,
+    userState: { message: /关联/, action: { kind: 'link_account', retryAt: String } },
+  })
+  t.ok(problem.retryAfterMs! > 6.9 * 24 * 3_600_000, 'until the oldest is a week old')
+  t.match(await accounts.status(userId), { state: 'rate_limited', retryAt: String })
+  t.match(await accounts.status((await createCaller()).userId), { kind: 'none', state: 'rate_limited' })
+
+  sandbox.faults.revokeToken('all')
+  t.match(await accounts.call(alice, c => stage.upstream.credits(c)), { kind: 'ok' }, 'who is here stays')
+  await accounts.link(guests[refused]!, sandbox.state.issueToken().token, 'zh')
+  t.match(await accounts.call(guests[refused]!, spy().send), { kind: 'ok' }, 'linking is the way on')
+
+  await db.execute(sql`update mints set at = at - interval '7 days'`)
+  t.match(await accounts.call(await createCaller(), spy().send), { kind: 'ok' }, 'a week later')
+})
+
+t.test('a refused mint costs nothing of the budget, one without an answer does', async t => {
+  const { accounts, createCaller, sandbox, heard, db } = await setStage(t, { mintsPerWeek: 1 })
+  await db.execute(sql`delete from mints`)
+  sandbox.faults.add({ on: 'mint', answer: 'status', status: 429, retryAfter: 3600 })
+  t.match(await accounts.call(await createCaller(), spy().send), { kind: 'rate_limited' })
+  sandbox.faults.add({ on: 'mint', answer: 'reset' })
+  t.match(await accounts.call(await createCaller(), spy().send), { kind: 'transient' })
+  t.match(await accounts.call(await createCaller(), spy().send), { reason: 'mint_budget' })
+  t.equal(heard('mint').length, 2)
+})
+
+t.test('linking: the user’s own token serves, and the anonymous one comes back', async t => {
+  const { accounts, alice, sandbox, heard, accountOf, dump } = await setStage(t)
+  const first = spy()
+  await accounts.call(alice, first.send)
+  const own = sandbox.state.issueToken().token
+  await accounts.link(alice, own, 'en')
+  t.same(await accounts.status(alice.userId), { kind: 'linked', state: 'ready' })
+  const linked = spy()
+  await accounts.call(alice, linked.send)
+  t.equal(linked.seen[0]!.token, own)
+  t.notMatch(await dump(), own, 'it is sealed')
+
+  await t.test('a token that is not accepted changes nothing', async t => {
+    t.match(await problemOf(accounts.link(alice, 'nmv_usr_wrong', 'en')), { code: 'invalid_request' })
+    sandbox.faults.add({ on: 'credits', answer: 'status', status: 503 })
+    t.match(await problemOf(accounts.link(alice, 'nmv_usr_wrong', 'en')), { code: 'upstream_unavailable' })
+    t.match(await accountOf(alice.userId), { kind: 'linked', state: 'ready', generation: 2 })
+  })
+
+  const second = sandbox.state.issueToken().token
+  await accounts.link(alice, second, 'en')
+  await accounts.unlink(alice.userId)
+  t.same(await accounts.status(alice.userId), { kind: 'anonymous', state: 'ready' })
+  const back = spy()
+  await accounts.call(alice, back.send)
+  t.equal(back.seen[0]!.token, first.seen[0]!.token)
+  t.equal(heard('mint').length, 1, 'and is not minted again')
+  await accounts.unlink(alice.userId)
+  t.match(await accountOf(alice.userId), { kind: 'anonymous', state: 'ready', generation: 4 })
+})
+
+t.test('an anonymous token never replaces a linked one, also when its mint was under way', async t => {
+  const { accounts, alice, sandbox, heard, accountOf } = await setStage(t)
+  const own = sandbox.state.issueToken().token
+  sandbox.faults.add({ on: 'mint', answer: 'slow', ms: 300 })
+  const { seen, send } = spy()
+  const call = accounts.call(alice, send)
+  while (heard('mint').length === 0) await new Promise(setImmediate)
+  await accounts.link(alice, own, 'en')
+  t.same(await call, OK)
+  t.equal(seen[0]!.token, own)
+  t.match(await accountOf(alice.userId), { kind: 'linked', state: 'ready' })
+  await accounts.unlink(alice.userId)
+  await accounts.call(alice, send)
+  t.match(seen[1]!.token, /^nmv_usr_/)
+  t.not(seen[1]!.token, own)
+  t.equal(heard('mint').length, 1, 'what was minted is kept for later')
 })
 
 t.test('the user’s own account is renewed by the user alone', async t => {
@@ -224,6 +404,22 @@ t.test('one shared account is nobody’s to renew', async t => {
   t.equal(await accountOf(alice.userId), undefined)
 })
 
+t.test('a linked account is served before the shared one', async t => {
+  const { createInstance, alice, sandbox } = await setStage(t, { sharedToken: 'shared' })
+  const { accounts } = await createInstance()
+  const own = sandbox.state.issueToken().token
+  await accounts.link(alice, own, 'en')
+  t.same(await accounts.status(alice.userId), { kind: 'linked', state: 'ready' })
+  const { seen, send } = spy()
+  await accounts.call(alice, send)
+  await accounts.unlink(alice.userId)
+  await accounts.call(alice, send)
+  t.same(
+    seen.map(({ token }) => token),
+    [own, 'shared'],
+  )
+})
+
 t.test('a token is sealed where it is kept', async t => {
   const { accounts, alice, dump, accountOf, upstream, projects, timelines } = await setStage(t)
   const { seen, send } = spy()
@@ -237,6 +433,35 @@ t.test('a token is sealed where it is kept', async t => {
   t.match(text, sealedToken!.slice(0, 30))
   t.notMatch(text, seen[0]!.token)
   t.notMatch(text, /nmv_usr_/)
+})
+
+t.test('a token that does not open: nothing is sent, nothing minted, and the user is told', async t => {
+  const { accounts, createCaller, alice, heard, accountOf, db } = await setStage(t)
+  const bob = await createCaller()
+  const { seen, send } = spy()
+  await accounts.call(alice, send)
+  await accounts.call(bob, send)
+  const [hers, his] = [await accountOf(alice.userId), await accountOf(bob.userId)]
+  const seal = (userId: string, sealed: string) =>
+    db.execute(sql`update upstream_accounts set sealed_token = ${sealed} where user_id = ${userId}`)
+  const flipped = hers.sealedToken!.replace(/.$/, end => (end === 'A' ? 'Q' : 'A'))
+  for (const sealed of [his.sealedToken!, flipped, 'test.x.y', 'test..', hers.sealedToken!.slice(0, -4)]) {
+    await seal(alice.userId, sealed)
+    const outcome = await accounts.call(alice, send)
+    t.same(outcome, { kind: 'auth' }, 'closed')
+    if (outcome.kind !== 'auth') continue
+    t.match(await accounts.problem(outcome, alice.userId, 'en'), {
+      code: 'reauth_required',
+      userState: { action: { kind: 'link_account' } },
+    })
+  }
+  await seal(alice.userId, hers.sealedToken!.replace('test.', 'gone.'))
+  const missing = await accounts.call(alice, send)
+  t.match(missing, { kind: 'transient', delivered: 'no' }, 'an operator can mend it')
+  await seal(alice.userId, hers.sealedToken!)
+  t.same(await accounts.call(alice, send), OK, 'and then it is mended')
+  t.equal(seen.length, 3)
+  t.equal(heard('mint').length, 2, 'one for each of them, as before')
 })
 
 t.test('what the upstream refuses becomes words for this user', async t => {

@@ -1,9 +1,10 @@
 import { randomUUIDv7 } from 'node:crypto'
-import { sql } from 'drizzle-orm'
+import { eq, sql } from 'drizzle-orm'
 import type { Test } from 'tap'
 import { createSandbox, type SandboxOptions } from '../../../sandbox/server.ts'
 import { type AccountRow, findAccount } from '../../../src/db/accounts.ts'
 import { openDatabase } from '../../../src/db/client.ts'
+import { mints } from '../../../src/db/schema.ts'
 import { insertUser } from '../../../src/db/users.ts'
 import { type Problem, ProblemError } from '../../../src/problems.ts'
 import { createAccounts } from '../../../src/services/accounts/accounts.ts'
@@ -41,7 +42,12 @@ export function fileDatabase(t: Test) {
 /** A sandbox that mints as rarely as the real backend, a database, and any number of reelgate's instances on them. */
 export async function setStage(
   t: Test,
-  options: { sandbox?: SandboxOptions; sharedToken?: string; rateLimitRetryMs?: number } = {},
+  options: {
+    sandbox?: SandboxOptions
+    sharedToken?: string
+    rateLimitRetryMs?: number
+    mintsPerWeek?: number
+  } = {},
 ) {
   const { url, database } = await fileDatabase(t)
   const { db } = database
@@ -67,6 +73,7 @@ export async function setStage(
       sharedToken: options.sharedToken ?? null,
       webUrl: 'https://nemovideo.example',
       rateLimitRetryMs: options.rateLimitRetryMs ?? 20,
+      mintsPerWeek: options.mintsPerWeek ?? 1_000,
     })
     const log = await createEventLog({ database: own, url, onError: () => {}, hints: false })
     const projects = createProjects({ db: own.db, log, accounts, upstream })
@@ -98,6 +105,9 @@ export async function setStage(
     heard: (endpoint: string) => sandbox.journal().filter(entry => entry.endpoint === endpoint),
 
     accountOf: async (userId: string): Promise<AccountRow> => (await findAccount(db, userId))!,
+
+    /** What was asked for on behalf of a user, in order. */
+    mintsOf: (userId: string) => db.select().from(mints).where(eq(mints.userId, userId)).orderBy(mints.at),
 
     /** Every row of every table, as a dump would show it. */
     async dump(): Promise<string> {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type Intent, intentOf } from '../../../src/services/messages/intents.ts'
+import { type Intent, intentOf, judgeMessage, type Reason } from '../../../src/services/messages/intents.ts'
 
 const SENTENCES: Record<Intent, string> = {
   export: `
@@ -58,7 +58,11 @@ const SENTENCES: Record<Intent, string> = {
     下載影片
     请把视频保存到手机
     能不能把最终的视频导出一下？
-    I'd like the final video please`,
+    I'd like the final video please
+    get me the video
+    给我视频
+    导出成片
+    能导出视频了吗`,
   credits: `
     credits
     My credits
@@ -88,7 +92,10 @@ const SENTENCES: Record<Intent, string> = {
     我的积分余额是多少？
     账户余额
     积分够吗
-    還剩多少積分`,
+    還剩多少積分
+    check credits
+    how many credits remain?
+    剩余积分`,
   status: `
     status
     Status?
@@ -124,7 +131,12 @@ const SENTENCES: Record<Intent, string> = {
     进度怎么样了
     时间线里有什么
     项目状态
-    狀態`,
+    狀態
+    what does my timeline look like?
+    show me what is in it
+    how does it look so far?
+    什么状态
+    时间线`,
   upload: `
     upload
     Upload a video
@@ -232,13 +244,78 @@ const SENTENCES: Record<Intent, string> = {
     现在加点音乐
     保存开头的部分，其余的剪掉
     谢谢
-    你好`,
+    你好
+    how does it look with a red title?
+    时间线太长了
+    trim it and then export
+    Trim it, then download it
+    after the trim, export
+    export after adding a title
+    don't export yet
+    not export
+    never mind the export
+    wait with the export
+    no download, please
+    先别导出
+    暂时不导出
+    还没好，先不要导出
+    剪完再导出
+    加字幕然后导出
+    can you explain how exporting works?
+    what formats can I download?
+    is export free?
+    when can I download it?
+    should I export now?
+    how long will the export take?
+    导出要多少积分？
+    怎么下载？
+    积分是怎么算的
+    add the text 'download now'
+    title: "Export"
+    "export"
+    say “save” at the end
+    加上“下载”两个字
+    “导出”
+    I attached a clip, make it black and white
+    see the attached photo
+    use the uploaded photo as the intro
+    here is my video
+    put the attached song under it
+    我上传了一段视频，把它剪短
+    用我上传的照片做片头
+    见附件
+    export only the first 3 seconds
+    export the audio
+    export both versions
+    save draft
+    导出音频
+    导出前三秒
+    生成最终视频文件`,
 }
 
 for (const [intent, sentences] of Object.entries(SENTENCES))
   t.test(intent, async t => {
     for (const line of sentences.trim().split('\n')) t.equal(intentOf(line.trim()), intent, line.trim())
   })
+
+t.test('each verdict has its reason', async t => {
+  const reasons: [string, Reason][] = [
+    ['Please export it', 'asked'],
+    ['还剩多少积分', 'asked'],
+    [`Export ${'a'.repeat(200)}`, 'too_long'],
+    ['make it shorter', 'no_keyword'],
+    ['把片头剪短', 'no_keyword'],
+    ["add the text 'download now'", 'quoted'],
+    ['加上“下载”两个字', 'quoted'],
+    ["don't export yet", 'negated'],
+    ['先别导出', 'negated'],
+    ['how do I export?', 'question'],
+    ['怎么导出', 'question'],
+    ['trim it and then export', 'mixed'],
+    ['加字幕然后导出', 'mixed'],
+  ]
+  for (const [text, reason] of reasons) t.equal(judgeMessage(text).reason, reason, text)
+})
 
 t.test('white space, full width and end marks make no difference', async t => {
   for (const text of ['  export \n', 'ＥＸＰＯＲＴ', 'export!!!', 'Export…', 'export the\n  video.'])
@@ -252,9 +329,9 @@ t.test('a hostile text costs next to nothing', async t => {
   for (const unit of units)
     for (const length of [119, 20_000]) {
       const text = unit.repeat(Math.floor(length / unit.length))
-      intentOf(text)
-      intentOf(`${text.slice(0, -1)}x`)
-      intentOf(`show ${text}`.slice(0, length))
+      judgeMessage(text)
+      judgeMessage(`${text.slice(0, -1)}x`)
+      judgeMessage(`show ${text}`.slice(0, length))
     }
   t.ok(performance.now() - started < 250, `${performance.now() - started} ms`)
 })

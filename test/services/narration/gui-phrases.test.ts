@@ -56,6 +56,15 @@ Scroll down to the settings and pick a font. |  | message
 请查看您的账户。 |  | credits
 您的视频已准备好在时间线面板中预览。 | 您的视频已准备好。 | timeline
 背景音乐已加入，并可通过拖拽调整位置。 | 背景音乐已加入。 | message
+Want changes? Just tell me. Otherwise, click Export. | Want changes? Just tell me. | export
+All set. Use the timeline to fine-tune the clips. | All set. | message
+Look at the preview window on the left to see the result. |  | timeline
+Once rendered, a download link will appear in the Exports tab. |  | export
+Head over to the dashboard to see your credits. |  | credits
+View in timeline |  | timeline
+Preview in timeline |  | timeline
+打开右侧的属性面板，修改字体。 |  | timeline
+视频做好了，点击导出就可以下载了。 | 视频做好了。 | export
 字幕已添加；点击 Export 按钮下载。 | 字幕已添加。 | export
 视频已生成。请在时间轴上查看，或点击导出。 | 视频已生成。 | timeline,export
 `
@@ -110,6 +119,10 @@ Timeline (3 tracks): 1. Video: city timelapse (0-10s) 2. BGM: Lo-fi (0-10s, 35%)
 标题已添加到时间线。
 画面中显示“打开面板”四个字。
 拖影效果已移除。
+Use a slower cut in the middle?
+The video will appear in the background of clip 2.
+我可以修改字体。
+Otherwise the clip stays as it is.
 `
 
 t.test('instructions for a screen go, content stays, actions are offered', async t => {

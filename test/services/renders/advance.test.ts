@@ -212,7 +212,7 @@ t.test('a render that does not end within a day is lost', async t => {
   })
   const { id } = await renders.create(alice, project.id)
   await until(id, render => render.state === 'rendering')
-  await execute(sql`update renders set submitted_at = now() - interval '25 hours' where id = ${id}`)
+  await execute(sql`update renders set follow_until = now() - interval '1 second' where id = ${id}`)
   t.match(await ended(id), { state: 'failed', problem: { code: 'render_lost' } })
   t.match(await attempts(id), [{ outcome: 'lost' }])
   const polls = heard('render_poll').length
@@ -226,7 +226,7 @@ t.test('a film that came late is still a film', async t => {
   })
   const { id } = await renders.create(alice, project.id)
   await until(id, render => render.state === 'rendering')
-  await execute(sql`update renders set submitted_at = now() - interval '25 hours' where id = ${id}`)
+  await execute(sql`update renders set follow_until = now() - interval '1 second' where id = ${id}`)
   for (const job of sandbox.state.world.renders) job.workMs = 1
   t.match(await ended(id), { state: 'completed' })
 })
@@ -282,4 +282,88 @@ t.test('a queued render of a deleted project is dropped', async t => {
   await renders.advanceDue()
   t.same((await execute(sql`select state from renders where id = ${id}`)).rows, [{ state: 'cancelled' }])
   t.same(heard('render'), [])
+})
+
+t.test(
+  'a linked account that needs its user pauses the render, which goes on when they are back',
+  async t => {
+    const stage = await setStage(t, { sandbox: { speed: { renderMs: 150 } } })
+    const { renders, alice, project, sandbox, execute, expire, ended, until, told, heard } = stage
+    await execute(sql`update upstream_accounts set kind = 'linked' where user_id = ${alice.userId}`)
+    const { id } = await renders.create(alice, project.id)
+    await until(id, render => render.state === 'rendering')
+    sandbox.faults.revokeToken('all')
+    const paused = await until(id, render => render.needsUser)
+    t.match(paused, {
+      state: 'rendering',
+      problem: { code: 'reauth_required', userState: { action: { kind: 'link_account' } } },
+    })
+
+    await execute(sql`update renders set follow_until = now() - interval '1 second'`)
+    const asked = heard('render_poll').length
+    for (let look = 0; look < 20; look++) {
+      await expire()
+      await renders.advanceDue()
+    }
+    t.match(
+      await renders.get(alice.userId, id),
+      { state: 'rendering', needsUser: true },
+      'for as long as it takes',
+    )
+    t.equal(heard('render_poll').length - asked, 2, 'the refused token is seldom tried')
+
+    for (const account of sandbox.state.world.accounts) account.revoked = false
+    await execute(sql`update upstream_accounts set state = 'ready' where user_id = ${alice.userId}`)
+    const done = await ended(id)
+    t.match(done, { state: 'completed', attempts: 1, needsUser: false })
+    t.notOk(done.problem)
+    const story = await told()
+    t.equal(story.filter(one => one.needsUser).length, 1, 'told once')
+    t.equal(heard('render').length, 1)
+  },
+)
+
+t.test(
+  'an export that was asked for while the user’s token is dead waits for them before it is sent',
+  async t => {
+    const { renders, alice, project, sandbox, execute, expire, ended, until, heard } = await setStage(t)
+    await execute(sql`update upstream_accounts set kind = 'linked' where user_id = ${alice.userId}`)
+    const { id } = await renders.create(alice, project.id)
+    sandbox.faults.revokeToken('all')
+    t.match(await until(id, render => render.needsUser), { state: 'submitting', attempts: 1 })
+    t.match(heard('render'), [{ accepted: false }])
+    await expire()
+    for (const account of sandbox.state.world.accounts) account.revoked = false
+    await execute(sql`update upstream_accounts set state = 'ready' where user_id = ${alice.userId}`)
+    t.match(await ended(id), { state: 'completed', attempts: 1, needsUser: false })
+    t.equal(heard('render').filter(entry => entry.accepted).length, 1)
+  },
+)
+
+t.test('a render that was given up is asked for once more when somebody wants it', async t => {
+  const { renders, alice, project, execute, until, told, heard, attempts } = await setStage(t)
+  const give = async () => {
+    const { id } = await renders.create(alice, project.id)
+    await until(id, render => render.state === 'rendering')
+    await execute(sql`
+      update renders set state = 'failed', next_poll_at = null, lease = null,
+        problem = '{"code":"render_lost"}' where id = ${id}`)
+    await execute(sql`update render_attempts set outcome = 'lost' where render_id = ${id}`)
+    return id
+  }
+  const signal = new AbortController().signal
+  const fetched = await give()
+  await new Promise(resolve => setTimeout(resolve, 60))
+  const { status, body } = await renders.file(alice.userId, fetched, { range: null, ifRange: null, signal })
+  body.on('error', () => {}).destroy()
+  t.equal(status, 200, 'its film is there')
+  t.match(await renders.get(alice.userId, fetched), { state: 'completed', progress: 100 })
+  t.match(await attempts(fetched), [{ outcome: 'completed' }])
+
+  const retried = await give()
+  await new Promise(resolve => setTimeout(resolve, 60))
+  t.match(await renders.retry(alice, retried), { state: 'completed', attempts: 1 })
+  t.equal(heard('render').length, 2, 'nothing was submitted anew')
+  const endings = (await told()).filter(one => one.state === 'completed').map(one => one.id)
+  t.same(endings.toSorted(), [fetched, retried].toSorted(), 'each is told once')
 })

@@ -68,6 +68,7 @@ export async function setStage(
       sharedToken: null,
       webUrl: 'https://nemovideo.example',
       rateLimitRetryMs: 20,
+      mintsPerWeek: 1_000,
     })
     const projects = createProjects({ db, log, accounts, upstream })
     const timelines = createTimelines({ db, log, projects, upstream })

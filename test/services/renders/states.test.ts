@@ -27,6 +27,7 @@ t.test('the way of a render', async t => {
     'rendering failed',
     'rendering cancelled',
     'failed queued',
+    'failed completed',
   ])
   t.same(STATES.filter(isTerminal), ['completed', 'failed', 'cancelled'])
 })

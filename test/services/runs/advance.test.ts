@@ -7,6 +7,8 @@ import type { Fault } from '../../../sandbox/server.ts'
 import { deleteProject } from '../../../src/db/projects.ts'
 import { createTokenVault } from '../../../src/services/accounts/token-vault.ts'
 import { isTerminal } from '../../../src/services/runs/states.ts'
+import type { ProjectState } from '../../../src/services/upstream/client.ts'
+import type { Outcome } from '../../../src/services/upstream/failures.ts'
 import { type Json, QUESTION, setStage, TITLE, textOf } from './stage.ts'
 
 /** Says something to a project with a clip, once the upstream is set to misbehave, and works on it once. */
@@ -65,6 +67,58 @@ t.test('ordinary answers', async t => {
     const { row, chunks } = await runOnce(t, TITLE, [{ on: 'run', answer: 'no_frames' }])
     t.match(row, { state: 'completed', outcome: 'edited', reply: /^Done: Title added/ })
     t.match(chunks.at(-1), { metadata: { silent: true } })
+  })
+
+  t.test('a silent edit that shows only after the end is waited for', async t => {
+    for (const silentEndMs of [3_000, 0]) {
+      let ended = false
+      let reads = 0
+      let old: Outcome<ProjectState> | null = null
+      const { row } = await runOnce(t, TITLE, [{ on: 'run', answer: 'no_frames' }], {
+        limits: { silentEndMs },
+        upstream: real => ({
+          ...real,
+          async run(...call) {
+            const answer = await real.run(...call)
+            ended = true
+            return answer
+          },
+          /** For a while the upstream shows what it had before. */
+          async state(...call) {
+            if (ended && ++reads <= 4) return old!
+            old = await real.state(...call)
+            return old
+          },
+        }),
+      })
+      const late = { state: 'completed', outcome: 'unchanged' }
+      const found = { state: 'completed', outcome: 'edited', reply: /^Done: Title added: “Hello”/ }
+      t.match(row, silentEndMs > 0 ? found : late)
+      t.equal(reads >= 5, silentEndMs > 0)
+    }
+  })
+
+  t.test('a generated video: the first result at once, the additions after', async t => {
+    const stage = await setStage(t, { speed: { generateMs: 2_000, chunkMs: 0 } })
+    const run = await stage.say('Generate a city timelapse')
+    const done = stage.work(run.id)
+    await stage.until(
+      run.id,
+      ({ type, delta }) => type === 'STATE_DELTA' && /city timelapse/.test(JSON.stringify(delta)),
+    )
+    t.equal((await stage.row(run.id)).state, 'running', 'the raw video is shown while the rest is made')
+    await stage.until(run.id, ({ delta }) => /The raw video is there/.test(delta))
+    t.equal((await stage.row(run.id)).state, 'running', 'and told')
+    await done
+    const chunks = await stage.story(run.id)
+    const text = textOf(chunks)
+    t.match(text, /The raw video is there.*Your video is ready!/s)
+    t.notMatch(text, /panel|click/i)
+    const { reply, summary } = await stage.row(run.id)
+    t.equal(reply?.match(/The raw video/g)?.length, 1)
+    t.match(summary, /city timelapse/)
+    t.match(summary, /Urban Dreams/)
+    t.match(summary, /Lo-fi/)
   })
 
   t.test('the model declines', async t => {
@@ -413,6 +467,38 @@ t.test('a stop', async t => {
     const chunks = await stage.story(run.id)
     t.match(chunks.at(-1), { type: 'RUN_FINISHED', outcome: { type: 'cancelled' } })
     t.match(await stage.row(run.id), { reply: textOf(chunks).trim(), settled: true })
+  })
+
+  t.test('of an edit that is made all the same ends with what became of it', async t => {
+    const stage = await setStage(t, { speed: { editMs: 150 }, reconcile: { everyMs: 100 } })
+    await stage.openSession()
+    stage.sandbox.faults.add({ on: 'run', answer: 'silence', frames: 1 })
+    const run = await stage.say(TITLE)
+    const done = stage.work(run.id)
+    while ((await stage.row(run.id)).delivery !== 'acknowledged') await sleep(2)
+    await sleep(150)
+    t.match(await stage.runs.stop(stage.alice.userId, run.id), { state: 'completed', outcome: 'edited' })
+    await done
+    const chunks = await stage.story(run.id)
+    t.match(chunks.at(-1), { type: 'RUN_FINISHED', outcome: { type: 'success' } })
+    t.match(await stage.row(run.id), { reply: /Title added/ })
+  })
+
+  t.test('is not over before the state rests: the next message does not meet the stopped one', async t => {
+    const stage = await setStage(t, { reconcile: { everyMs: 50 } })
+    await stage.openSession()
+    stage.sandbox.faults.add({ on: 'run', answer: 'silence', frames: 1 })
+    const run = await stage.say(QUESTION)
+    const done = stage.work(run.id)
+    while ((await stage.row(run.id)).delivery !== 'acknowledged') await sleep(2)
+    const before = stage.sandbox.journal().length
+    await stage.runs.stop(stage.alice.userId, run.id)
+    await done
+    const reads = stage.sandbox
+      .journal()
+      .slice(before)
+      .filter(({ endpoint }) => endpoint === 'state')
+    t.ok(reads.length >= 2, 'two reads that agree')
   })
 
   t.test('while a cut answer is reconciled', async t => {

@@ -1,6 +1,5 @@
 import { randomBytes, randomUUIDv7 } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { EventSchemas } from '@ag-ui/core/schemas'
 import type { Job } from 'pg-boss'
 import { applyPatch } from 'rfc6902'
 import type { Test } from 'tap'
@@ -17,6 +16,7 @@ import { createRuns } from '../../../src/services/runs/runs.ts'
 import { clientState } from '../../../src/services/timeline/client-state.ts'
 import { createTimelines } from '../../../src/services/timeline/timeline.ts'
 import { createUpstreamClient, type UpstreamClient } from '../../../src/services/upstream/client.ts'
+import { aguiFaults } from '../../helpers/agui.ts'
 import { testDatabase } from '../../helpers/database.ts'
 import { startSandbox } from '../../sandbox/helpers.ts'
 
@@ -34,7 +34,7 @@ export async function setStage(
   t: Test,
   options: {
     speed?: Partial<Speed>
-    limits?: Partial<{ limitMs: number; silenceMs: number; noticeMs: number }>
+    limits?: Partial<{ limitMs: number; silenceMs: number; noticeMs: number; silentEndMs: number }>
     reconcile?: Partial<{ firstMs: number; everyMs: number; reads: number }>
     rateLimitRetryMs?: number
     sharedToken?: boolean
@@ -67,6 +67,7 @@ export async function setStage(
     sharedToken: options.sharedToken ? sandbox.state.issueToken().token : null,
     webUrl: 'https://nemovideo.example',
     rateLimitRetryMs,
+    mintsPerWeek: 1_000,
   })
   const projects = createProjects({ db, log, accounts, upstream })
   const timelines = createTimelines({ db, log, projects, upstream })
@@ -85,6 +86,7 @@ export async function setStage(
         limitMs: 5_000,
         silenceMs: 2_000,
         noticeMs: 60_000,
+        silentEndMs: 100,
         ...options.limits,
         reconcile: { firstMs: 20, everyMs: 20, reads: 3, ...options.reconcile },
       },
@@ -103,7 +105,7 @@ export async function setStage(
 
   const user = await insertUser(db, { id: randomUUIDv7(), kind: 'guest', language: 'en' })
   const alice = { userId: user.id, platform: 'web' }
-  const { id: projectId } = await projects.create(alice.userId, { language: 'en' })
+  let { id: projectId } = await projects.create(alice.userId, { language: 'en' })
 
   /** Opens the project's session upstream, with a clip on its timeline. */
   async function openSession() {
@@ -131,7 +133,13 @@ export async function setStage(
     runs,
     createInstance,
     alice,
-    projectId,
+    get projectId() {
+      return projectId
+    },
+    /** From here on it is about another project of hers. */
+    async newProject() {
+      projectId = (await projects.create(alice.userId, { language: 'en' })).id
+    },
     openSession,
     entries,
     row: async (id: string) => (await loadRun(db, id))!,
@@ -145,7 +153,8 @@ export async function setStage(
     async story(runId: string): Promise<Json[]> {
       const chunks = (await entries()).filter(entry => entry.runId === runId).map(entry => entry.chunk)
       const state = clientState((await loadProjectState(db, projectId))!)
-      for (const fault of faultsOf(chunks, state)) t.fail(fault, { chunks })
+      const faults = [...faultsOf(chunks, state), ...(await aguiFaults(chunks))]
+      for (const fault of faults) t.fail(fault, { chunks })
       return chunks
     },
     /** Resolves once the run's log holds what is wanted. */
@@ -171,7 +180,6 @@ export function faultsOf(chunks: Json[], state?: Json): string[] {
   let open: string | null = null
   const closed = new Set<string>()
   chunks.forEach((chunk, i) => {
-    if (!EventSchemas.safeParse(chunk).success) said(`no AG-UI event: ${JSON.stringify(chunk)}`)
     if ((chunk.type === 'RUN_STARTED') !== (i === 0)) said(`${chunk.type} is number ${i}`)
     const last = /^RUN_(FINISHED|ERROR)$/.test(chunk.type)
     if (last !== (i === chunks.length - 1)) said(`${chunk.type} is number ${i} of ${chunks.length}`)

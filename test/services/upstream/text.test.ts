@@ -55,9 +55,22 @@ t.test('the trailing temporary issue is dropped', async t => {
   t.equal(visible({ whole: 'Done.' }, { whole: 'i ENCOUNTERED a temporary issue' }), 'Done.')
 })
 
-t.test('the temporary issue is shown when it is the answer, or not the end', async t => {
-  t.equal(visible({ whole: NOISE }), NOISE, 'all there was')
-  t.equal(visible('I encountered', ' a temporary issue.'), 'I encountered a temporary issue.')
+t.test('a temporary issue that is all there was is trouble, and not shown', async t => {
+  const troubled = (...texts: [string, boolean][]) => {
+    const assembler = createTextAssembler()
+    const text = texts.map(text => assembler.push(...text)).join('') + assembler.finish()
+    return { text, troubled: assembler.troubled() }
+  }
+  t.same(troubled([NOISE, false]), { text: '', troubled: true })
+  t.same(troubled(['I encountered', true], [' a temporary issue.', true]), { text: '', troubled: true })
+  t.same(troubled([' \n', true], [NOISE, true]), { text: ' \n', troubled: true })
+  t.same(troubled([`Done. ${NOISE}`, false]), { text: 'Done. ', troubled: false })
+  t.same(troubled([NOISE, false], ['All good now.', false]).troubled, false)
+  t.same(troubled(['I', true]), { text: 'I', troubled: false })
+  t.same(troubled(), { text: '', troubled: false })
+})
+
+t.test('the temporary issue is shown when it is not the end', async t => {
   t.equal(
     visible({ whole: `Hm. ${NOISE}` }, 'TURN', { whole: ' All good now.' }),
     `Hm. ${NOISE} All good now.`,

@@ -1,0 +1,41 @@
+import type { Db } from '../../db/client.ts'
+import { latestAttempts, updateAttempt } from '../../db/render-claims.ts'
+import { completeLost, lockProjectOf, type RenderRow } from '../../db/renders.ts'
+import type { Accounts } from '../accounts/accounts.ts'
+import type { EventLog } from '../events/log.ts'
+import type { UpstreamClient } from '../upstream/client.ts'
+import { filmOf } from './film.ts'
+import { renderUpdated } from './render.ts'
+
+/**
+ * Asks once more for a render that was given up after a day, because somebody wants it now. Returns its row,
+ * completed, when the upstream has finished it after all; null when it has not, or does not say.
+ */
+export function createRecover(options: {
+  db: Db
+  log: EventLog
+  accounts: Accounts
+  upstream: UpstreamClient
+}) {
+  const { db, log, accounts, upstream } = options
+
+  return async function recover(lost: RenderRow): Promise<RenderRow | null> {
+    if (lost.state !== 'failed' || lost.problem?.code !== 'render_lost') return null
+    const [attempt] = await latestAttempts(db, [lost.id])
+    if (!attempt) return null
+    const { userId, platform } = lost
+    const found = await accounts.call({ userId, platform }, credential =>
+      upstream.render(credential, { id: attempt.upstreamId }),
+    )
+    if (found.kind !== 'ok' || found.value.status !== 'completed') return null
+    const film = filmOf(found.value)
+    return log.transaction(async (tx, append) => {
+      const project = await lockProjectOf(tx, lost.projectId)
+      const row = await completeLost(tx, lost.id, film)
+      if (!row || !project) return null
+      await updateAttempt(tx, attempt, { outcome: 'completed' })
+      await append(lost.projectId, [renderUpdated(row, project.revision)])
+      return row
+    })
+  }
+}

@@ -1,0 +1,51 @@
+import { createHash } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { S3Store } from '@tus/s3-store'
+import type { S3Config } from '../../config.ts'
+import type { Spool } from './spool.ts'
+
+/** A bucket that all instances share. Its objects are named by ids; how long they stay is up to the gateway. */
+export function openS3Spool({ s3, keepMs }: { s3: S3Config; keepMs: number }): Spool {
+  const { bucket, region, endpoint, credentials } = s3
+  const store = new S3Store({
+    expirationPeriodInMilliseconds: keepMs,
+    // Tags are not known to every service that speaks S3.
+    useTags: false,
+    s3ClientConfig: {
+      bucket,
+      region,
+      ...(endpoint && { endpoint, forcePathStyle: true }),
+      ...(credentials && { credentials }),
+    },
+  })
+  store.extensions = ['creation', 'creation-with-upload', 'termination', 'expiration']
+  return {
+    id: createHash('sha256').update(`${endpoint}/${region}/${bucket}`).digest('hex').slice(0, 16),
+    store,
+    read: async id => (await store.read(id)) as Readable,
+    settle: async () => {},
+    async size(id) {
+      try {
+        return (await store.getUpload(id)).offset
+      } catch (error) {
+        if (isMissing(error)) return null
+        throw error
+      }
+    },
+    async remove(id) {
+      try {
+        await store.remove(id)
+      } catch (error) {
+        if (!isMissing(error)) throw error
+      }
+    },
+    freeBytes: async () => Number.POSITIVE_INFINITY,
+    // What has lost its row cannot be told from the objects of others; a lifecycle rule of the bucket sees to it.
+    quiet: async () => [],
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  const { status_code, name } = error as { status_code?: number; name?: string }
+  return status_code === 404 || status_code === 410 || name === 'NoSuchKey' || name === 'NotFound'
+}
