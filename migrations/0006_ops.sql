@@ -1,10 +1,5 @@
-CREATE TABLE IF NOT EXISTS "mints" (
-	"id" uuid PRIMARY KEY NOT NULL,
-	"user_id" uuid NOT NULL,
-	"client_id" uuid NOT NULL,
-	"outcome" text NOT NULL,
-	"at" timestamp (3) with time zone DEFAULT now() NOT NULL
-);
+-- It names users, and nobody but the owner of the tables has to do with it.
+ALTER TABLE "mints" ENABLE ROW LEVEL SECURITY;
 --> statement-breakpoint
 CREATE SCHEMA ops;
 --> statement-breakpoint

@@ -1,7 +1,8 @@
+import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config.ts'
 import { openDatabase } from './db/client.ts'
-import { readEpoch } from './db/events.ts'
+import { readEpoch } from './db/event-epoch.ts'
 import { sweepKeys } from './db/idempotency.ts'
 import { createLocks } from './db/locks.ts'
 import { sweepExpired } from './db/users.ts'
@@ -22,6 +23,7 @@ import { createJobs } from './services/jobs/jobs.ts'
 import { createMessages } from './services/messages/messages.ts'
 import { createOps } from './services/ops.ts'
 import { createProjects } from './services/projects.ts'
+import { createCopies } from './services/renders/copies.ts'
 import { createRenders } from './services/renders/renders.ts'
 import { createRuns } from './services/runs/runs.ts'
 import { createTimelines } from './services/timeline/timeline.ts'
@@ -40,6 +42,7 @@ export interface App {
 
 const RUN_GRACE_MS = 12_000
 const INTERRUPTED_UPLOAD_MS = 10 * 60_000
+const HOUR_MS = 3_600_000
 
 /** Makes every part, each with the parts it needs, and starts the workers. `close` undoes it in reverse. */
 export async function createApp(config: Config, urls: { database: string; upstream: string }): Promise<App> {
@@ -104,7 +107,19 @@ export async function createApp(config: Config, urls: { database: string; upstre
     onError: report,
   })
   const { pollMs } = config.renders
-  const renders = createRenders({ db, log, accounts, projects, timelines, upstream, pollMs, onError: report })
+  const renders = createRenders({
+    db,
+    log,
+    accounts,
+    projects,
+    timelines,
+    upstream,
+    pollMs,
+    onError: report,
+    ...(config.renders.keep && {
+      keep: { copies: createCopies(join(config.dataDir, 'renders')), enqueue: jobs.enqueueCopy },
+    }),
+  })
   let dispatcher: Dispatcher | undefined
   const runs = createRuns({
     db,
@@ -162,6 +177,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
   resumable.start()
   dispatcher = await jobs.work({
     run: traced(tracing, runs.work),
+    ...(config.renders.keep && { copy: renders.copy }),
     sweep: async () => {
       await sweepExpired(db)
       await sweepKeys(db)
@@ -169,10 +185,16 @@ export async function createApp(config: Config, urls: { database: string; upstre
     },
   })
 
+  // Each instance has a folder of its own, or they share one.
+  const sweepCopies = () => void renders.sweepCopies().catch(report)
+  sweepCopies()
+  const hourly = setInterval(sweepCopies, HOUR_MS).unref()
+
   return {
     http,
     async close() {
       closing.abort()
+      clearInterval(hourly)
       // A connection that sends nothing, or an upload that does not end, must not hold the process.
       const cut = setTimeout(() => http.server.closeAllConnections(), RUN_GRACE_MS)
       await Promise.all([http.close(), dispatcher.stop(RUN_GRACE_MS), renders.stop(), resumable.stop()])

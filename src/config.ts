@@ -218,8 +218,8 @@ export function toConfig(env: Env): Config {
       s3: s3(env, url('UPLOADS_S3_ENDPOINT', ['http:', 'https:']), wrong),
     },
     opsToken: header('OPS_TOKEN', null),
-    traces: { endpoint: url('OTEL_EXPORTER_OTLP_ENDPOINT', ['http:', 'https:']) },
     crashAt: crashAt(env.CRASH_AT, why => wrong('CRASH_AT', why)),
+    traces: { endpoint: url('OTEL_EXPORTER_OTLP_ENDPOINT', ['http:', 'https:']) },
   }
   if (production) {
     if (!env.DATABASE_URL)

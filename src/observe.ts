@@ -63,8 +63,24 @@ export function observeLog(log: EventLog, { metrics, tracing }: Observers): Even
     metrics?.committed(told, (performance.now() - startedAt) / 1_000)
     return result
   }
-  if (!tracing) return { ...log, transaction }
-  return { ...log, transaction: work => tracing.span('log append', {}, () => transaction(work)) }
+  const write: EventLog['write'] = async batch => {
+    const startedAt = performance.now()
+    const held = await log.write(batch)
+    metrics?.committed(held ? batch.chunks : [], (performance.now() - startedAt) / 1_000)
+    return held
+  }
+  return {
+    ...log,
+    get epoch() {
+      return log.epoch
+    },
+    ...(tracing
+      ? {
+          transaction: work => tracing.span('log append', {}, () => transaction(work)),
+          write: batch => tracing.span('log append', {}, () => write(batch)),
+        }
+      : { transaction, write }),
+  }
 }
 
 /** The worker of runs; each run goes on in the trace of the request that sent its message. */

@@ -149,8 +149,8 @@ t.test('every setting reaches its place', async t => {
       },
     },
     opsToken: 'ops-secret',
-    traces: { endpoint: 'http://collector:4318' },
     crashAt: null,
+    traces: { endpoint: 'http://collector:4318' },
   })
 })
 

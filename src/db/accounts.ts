@@ -1,4 +1,4 @@
-import { and, count, eq, gt, isNotNull, isNull, ne, sql } from 'drizzle-orm'
+import { and, count, eq, gt, inArray, isNotNull, isNull, ne, sql } from 'drizzle-orm'
 import type { Db } from './client.ts'
 import { upstreamAccounts } from './schema.ts'
 
@@ -7,6 +7,13 @@ export type AccountRow = typeof upstreamAccounts.$inferSelect
 export async function findAccount(db: Db, userId: string): Promise<AccountRow | undefined> {
   const [row] = await db.select().from(upstreamAccounts).where(eq(upstreamAccounts.userId, userId))
   return row
+}
+
+/** The accounts of many users, in their order. */
+export async function findAccounts(db: Db, userIds: string[]): Promise<(AccountRow | undefined)[]> {
+  const rows = await db.select().from(upstreamAccounts).where(inArray(upstreamAccounts.userId, userIds))
+  const byUser = new Map(rows.map(row => [row.userId, row]))
+  return userIds.map(userId => byUser.get(userId))
 }
 
 /** The user's account, made with a client id of its own when there is none yet. */

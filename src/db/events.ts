@@ -1,6 +1,6 @@
-import { sql } from 'drizzle-orm'
-import type { Db } from './client.ts'
-import { projects } from './schema.ts'
+import { and, asc, eq, gt, sql } from 'drizzle-orm'
+import { type Db, prepared } from './client.ts'
+import { events, projects } from './schema.ts'
 
 /** One line of a project's log. `chunk` is JSON text: encoded once, written and sent as it is. */
 export interface Entry {
@@ -9,13 +9,8 @@ export interface Entry {
   runId: string | null
   at: Date
   chunk: string
-}
-
-interface Row extends Record<string, unknown> {
-  seq: string
-  run_id: string | null
-  at: Date
-  chunk: string
+  /** Of a compacted block: the number of its first entry. */
+  firstSeq?: number
 }
 
 /**
@@ -42,18 +37,43 @@ export async function appendEvents(
     .map((entry, i) => ({ ...entry, chunk: chunks[i]! }))
 }
 
+const pageAfter = prepared(db =>
+  db
+    .select({
+      seq: events.seq,
+      runId: events.runId,
+      at: events.at,
+      chunk: sql<string>`${events.chunk}::text`,
+      firstSeq: events.firstSeq,
+    })
+    .from(events)
+    .where(and(eq(events.projectId, sql.placeholder('projectId')), gt(events.seq, sql.placeholder('seq'))))
+    .orderBy(asc(events.seq))
+    .limit(sql.placeholder('limit'))
+    .prepare('read_events'),
+)
+
 /** Entries after `seq`, oldest first. */
 export async function readEvents(db: Db, projectId: string, seq: number, limit: number): Promise<Entry[]> {
-  const { rows } = await db.execute<Row>(sql`
-    select seq, run_id, at, chunk::text as chunk from events
-    where project_id = ${projectId} and seq > ${seq} order by seq limit ${limit}`)
-  return rows.map(row => ({
-    projectId,
-    seq: Number(row.seq),
-    runId: row.run_id,
-    at: new Date(row.at),
-    chunk: row.chunk,
-  }))
+  const rows = await pageAfter(db).execute({ projectId, seq, limit })
+  return rows.map(({ firstSeq, ...row }) =>
+    firstSeq === null ? { projectId, ...row } : { projectId, ...row, firstSeq },
+  )
+}
+
+/** The project's newest number, and the first number that the entry after `seq` stands for; 0 and null without any. */
+export async function readPosition(
+  db: Db,
+  projectId: string,
+  seq: number,
+): Promise<{ head: number; next: number | null }> {
+  const { rows } = await db.execute<{ head: string; next: string | null }>(sql`
+    select last_seq as head, (
+      select coalesce(first_seq, seq) from events
+      where project_id = ${projectId} and seq > ${seq} order by seq limit 1) as next
+    from projects where id = ${projectId}`)
+  const [row] = rows
+  return { head: Number(row?.head ?? 0), next: row?.next == null ? null : Number(row.next) }
 }
 
 /** The number of a run's newest entry; null when the log holds none of it. */
@@ -74,9 +94,4 @@ export async function readHeads(db: Db, projectIds: string[]): Promise<Map<strin
     // One parameter however many projects: the poll asks for all of them, again and again.
     .where(sql`${projects.id} = any(${sql.param(projectIds)}::uuid[])`)
   return new Map(rows.map(row => [row.id, row.lastSeq]))
-}
-
-export async function readEpoch(db: Db): Promise<string> {
-  const { rows } = await db.execute<{ epoch: string }>(sql`select epoch from log_epoch`)
-  return rows[0]!.epoch
 }

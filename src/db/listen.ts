@@ -2,15 +2,22 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 
 const HEARTBEAT_MS = 10_000
+const ANSWER_MS = 5_000
 const RETRY_MS = 500
+/** What a listener announces to itself; nobody else is to hear of it. */
+const BEAT = 'beat '
 
 export interface Listener {
+  /** Announces on this connection. While there is none, the announcement is lost. */
+  notify(channel: string, payload: string): void
   close(): Promise<void>
 }
 
 /**
- * Keeps one connection listening on `channels` for as long as the process lives. `onListening` is called after each
- * (re)connect: whatever was announced in between is lost, so the caller catches up then.
+ * Keeps one connection listening on `channels` for as long as the process lives. `listening` is called after each
+ * (re)connect: whatever was announced in between is lost, so the caller catches up then. A connection that does not
+ * hear its own announcement within `answerMs` is made anew: it is half-open, or a pooler has taken it to another
+ * session.
  */
 export function listen(
   url: string,
@@ -20,8 +27,11 @@ export function listen(
     listening(): void
     error(error: unknown): void
   },
+  { heartbeatMs = HEARTBEAT_MS, answerMs = ANSWER_MS } = {},
 ): Listener {
   const closing = new AbortController()
+  let client: pg.Client | null = null
+  let heard = new Set<string>()
   const loop = keepListening()
 
   async function keepListening() {
@@ -32,41 +42,58 @@ export function listen(
   }
 
   async function listenOnce() {
-    const client = new pg.Client({
+    const connection = new pg.Client({
       connectionString: url,
       application_name: 'reelgate listen',
-      connectionTimeoutMillis: 5_000,
-      query_timeout: 5_000,
+      connectionTimeoutMillis: answerMs,
+      query_timeout: answerMs,
       keepAlive: true,
     })
     const lost = new AbortController()
     const over = AbortSignal.any([lost.signal, closing.signal])
-    client.on('error', error => lost.abort(error))
-    client.on('end', () => lost.abort(new Error('The listening connection ended')))
-    client.on('notification', ({ channel, payload }) => {
+    connection.on('error', error => lost.abort(error))
+    connection.on('end', () => lost.abort(new Error('The listening connection ended')))
+    connection.on('notification', ({ channel, payload = '' }) => {
+      if (payload.startsWith(BEAT)) return void heard.add(channel + payload)
       try {
-        on.notification(channel, payload ?? '')
+        on.notification(channel, payload)
       } catch (error) {
         // Thrown on, it would end the process: anyone with access to the database can announce anything.
         on.error(error)
       }
     })
     try {
-      await client.connect()
-      for (const channel of channels) await client.query(`listen ${channel}`)
+      await connection.connect()
+      // Announcements change no row that a crash could lose.
+      await connection.query('set synchronous_commit = off')
+      for (const channel of channels) await connection.query(`listen ${channel}`)
+      client = connection
       on.listening()
       while (!closing.signal.aborted) {
-        await sleep(HEARTBEAT_MS, undefined, { signal: over }).catch(() => {})
+        await sleep(heartbeatMs, undefined, { signal: over }).catch(() => {})
         lost.signal.throwIfAborted()
-        // A half-open connection looks alive until it is asked.
-        if (!closing.signal.aborted) await client.query('select 1')
+        if (!closing.signal.aborted) await hearOneself(connection)
       }
     } finally {
-      await Promise.race([client.end().catch(() => {}), sleep(1_000, undefined, { ref: false })])
+      client = null
+      await Promise.race([connection.end().catch(() => {}), sleep(1_000, undefined, { ref: false })])
     }
   }
 
+  /** A half-open connection looks alive until it is asked, and one that no longer listens looks alive even then. */
+  async function hearOneself(connection: pg.Client) {
+    heard = new Set()
+    const beat = BEAT + crypto.randomUUID()
+    for (const channel of channels) await connection.query('select pg_notify($1, $2)', [channel, beat])
+    const deaf = () => channels.find(channel => !heard.has(channel + beat))
+    for (const end = performance.now() + answerMs; deaf(); await sleep(20))
+      if (performance.now() > end) throw new Error(`Nothing is heard on ${deaf()}: LISTEN needs a session`)
+  }
+
   return {
+    notify(channel, payload) {
+      client?.query('select pg_notify($1, $2)', [channel, payload]).catch(() => {})
+    },
     close: async () => {
       closing.abort()
       await loop

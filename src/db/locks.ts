@@ -31,6 +31,8 @@ export interface Locks {
 }
 
 interface Entry extends Holder {
+  /** False while it waits for another instance. */
+  taken: boolean
   ended: PromiseWithResolvers<void>
 }
 
@@ -68,11 +70,15 @@ export function createLocks(url: string, onError: (error: unknown) => void): Loc
     })
     client.on('error', error => lose(client, error))
     client.on('end', () => lose(client, new Error('The connection that holds the locks ended')))
-    client.on('notification', ({ payload }) => entries.get(payload ?? '')?.wanted())
+    client.on('notification', ({ payload }) => tell(entries.get(payload ?? '')))
     await client.connect()
     await client.query(`listen ${CHANNEL}`)
     session = client
     return client
+  }
+
+  function tell(entry: Entry | undefined) {
+    if (entry?.taken) entry.wanted()
   }
 
   function lose(client: pg.Client, error: unknown) {
@@ -80,25 +86,18 @@ export function createLocks(url: string, onError: (error: unknown) => void): Loc
     session = null
     client.end().catch(() => {})
     if (!closed) onError(error)
-    for (const entry of entries.values()) entry.lost()
+    for (const entry of entries.values()) if (entry.taken) entry.lost()
   }
 
   /** Within this process the session would get the same lock twice, so requests of one instance queue up here. */
   async function enter(name: string, holder: Holder, end: number, signal?: AbortSignal): Promise<Entry> {
     for (let other = entries.get(name); other; other = entries.get(name)) {
-      other.wanted()
-      const left = end - performance.now()
-      if (left <= 0) throw new LockTimeoutError(name)
-      const over = new AbortController()
-      const either = signal ? AbortSignal.any([signal, over.signal]) : over.signal
-      await Promise.race([
-        other.ended.promise,
-        sleep(left, undefined, { signal: either, ref: false }).catch(() => {}),
-      ])
-      over.abort()
+      tell(other)
+      if (performance.now() > end) throw new LockTimeoutError(name)
+      await Promise.race([other.ended.promise, sleep(ASK_EVERY_MS)])
       signal?.throwIfAborted()
     }
-    const entry = { ...holder, ended: Promise.withResolvers<void>() }
+    const entry = { ...holder, taken: false, ended: Promise.withResolvers<void>() }
     entries.set(name, entry)
     return entry
   }
@@ -128,7 +127,8 @@ export function createLocks(url: string, onError: (error: unknown) => void): Loc
             name,
             LOCK_CLASS,
           ])
-          if (rows[0].taken) {
+          entry.taken = rows[0].taken
+          if (entry.taken) {
             return {
               async release() {
                 try {

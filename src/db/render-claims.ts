@@ -124,6 +124,38 @@ export function releaseClaim(
   return write(db, claim, { ...change, lease: null, nextPollAt })
 }
 
+/** A poll's result as it is written: looked at again in `ms`, and the progress if there was any. */
+export interface Release {
+  render: Pick<RenderRow, 'id' | 'lease' | 'cancelRequestedAt'>
+  ms: number
+  progress: number | null
+}
+
+/**
+ * Gives many claims back, each as `releaseClaim` would after a poll.
+ * @returns the rows of those that were still held
+ */
+export async function releaseClaims(db: Db, releases: Release[]): Promise<RenderRow[]> {
+  const column = <T>(of: (release: Release) => T) => sql.param(releases.map(of))
+  const release = sql`unnest(
+    ${column(({ render }) => render.id)}::uuid[], ${column(({ render }) => render.lease)}::uuid[],
+    ${column(({ render }) => render.cancelRequestedAt !== null)}::bool[],
+    ${column(({ ms }) => Math.round(ms))}::int[], ${column(({ progress }) => progress)}::int[]
+  ) as release (render_id, held, seen, ms, new_progress)`
+  return db
+    .update(renders)
+    .set({
+      lease: null,
+      polls: sql`${renders.polls} + 1`,
+      progress: sql`coalesce(new_progress, ${renders.progress})`,
+      nextPollAt: sql`${fromNow(0)} + case when seen or ${renders.cancelRequestedAt} is null then ms else 0 end
+        * interval '1 millisecond'`,
+    })
+    .from(release)
+    .where(and(sql`${renders.id} = render_id`, sql`${renders.lease} = held`))
+    .returning(fields)
+}
+
 /** What the upstream said, which it would not have without the user: time that was waited for them does not count. */
 export function continueClaim(
   db: Db,

@@ -40,6 +40,12 @@ export async function findRender(db: Db, userId: string, id: string): Promise<Re
   return row
 }
 
+/** Those of these renders whose film somebody may still ask for. */
+export async function findWanted(db: Db, ids: string[]): Promise<RenderRow[]> {
+  if (ids.length === 0) return []
+  return view(db).where(and(inArray(renders.id, ids), eq(renders.state, 'completed')))
+}
+
 /** The render that the same request made before. */
 export async function findRequestedRender(
   db: Db,
@@ -145,6 +151,16 @@ export async function storeFileUrl(db: Db, id: string, fileUrl: string): Promise
     .update(renders)
     .set({ fileUrl })
     .where(and(eq(renders.id, id), eq(renders.state, 'completed')))
+}
+
+/** The revisions of those of these projects that nobody else has locked now; locked until the transaction ends. */
+export async function lockFreeProjects(db: Db, ids: string[]): Promise<Map<string, number>> {
+  const rows = await db
+    .select({ id: projects.id, revision: projects.revision })
+    .from(projects)
+    .where(inArray(projects.id, ids))
+    .for('update', { skipLocked: true })
+  return new Map(rows.map(({ id, revision }) => [id, revision]))
 }
 
 /** Every transaction on a render begins with this: one order of locks, so that two cannot wait for each other. */

@@ -173,26 +173,32 @@ export const runs = pgTable(
     createdAt: at('created_at').notNull().defaultNow(),
     startedAt: at('started_at'),
     finishedAt: at('finished_at'),
+    /** Its text stands in the log in whole messages. */
+    compacted: boolean().notNull().default(false),
   },
   t => [
     index('runs_project').on(t.projectId, t.id),
     uniqueIndex('runs_request_key').on(t.userId, t.requestKey),
     uniqueIndex('runs_alias').on(t.alias, t.projectId).where(sql`alias is not null`),
     index('runs_active').on(t.projectId).where(sql`state in ('queued', 'running', 'reconciling')`),
+    index('runs_uncompacted').on(t.finishedAt).where(sql`not compacted and finished_at is not null`),
   ],
 )
 
+/** Partitioned by day of `at`; made and dropped by `event-days.ts`. Written under the project's row lock. */
 export const events = pgTable(
   'events',
   {
-    projectId: projectId(),
+    projectId: id('project_id').notNull(),
     seq: bigint({ mode: 'number' }).notNull(),
     runId: id('run_id'),
     at: at('at').notNull(),
     chunk: json().notNull(),
+    /** Of a compacted block: the number of its first entry; `seq` is that of its last. */
+    firstSeq: bigint('first_seq', { mode: 'number' }),
   },
   t => [
-    primaryKey({ name: 'events_pkey', columns: [t.projectId, t.seq] }),
+    primaryKey({ name: 'events_pkey', columns: [t.projectId, t.seq, t.at] }),
     index('events_run').on(t.runId).where(sql`run_id is not null`),
   ],
 )
@@ -210,6 +216,8 @@ export const logEpoch = pgTable(
   {
     one: boolean().primaryKey().default(true),
     epoch: text().notNull(),
+    /** The database that the epoch belongs to (`event-epoch.ts`). */
+    identity: text(),
   },
   t => [check('log_epoch_one', sql`${t.one}`)],
 )

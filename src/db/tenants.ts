@@ -36,6 +36,7 @@ export function openTenants(db: Db, options: pg.PoolConfig, onError: (error: Err
   // In a pipeline, taking the rights costs no round trip of its own.
   const pool = new pg.Pool({ ...options, application_name: 'reelgate tenants', pipeline: true })
   pool.on('error', onError)
+  pool.on('connect', client => client.on('error', () => {}))
   const handles = new WeakMap<pg.PoolClient, Db>()
   let probing: Promise<boolean> | undefined
 

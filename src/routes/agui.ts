@@ -3,16 +3,17 @@ import type { FastifyReply } from 'fastify'
 import Type from 'typebox'
 import { notFound, ProblemError } from '../problems.ts'
 import type { Agui, Joined } from '../services/agui/agui.ts'
-import { beginning, chunkFor, isEnd, type Reader, retold } from '../services/agui/chunks.ts'
+import { beginning, type Reader, retold } from '../services/agui/chunks.ts'
 import { askedBy, isCurrent } from '../services/agui/input.ts'
-import type { Chunk } from '../services/events/event.ts'
 import type { EventLog } from '../services/events/log.ts'
 import type { ClientSession } from '../services/users/sessions.ts'
+import { createRunSink, frameOf } from './agui-sink.ts'
 import { openEventStream } from './event-stream.ts'
 import type { Readers } from './readers.ts'
 import { isId, named, oneOfWords, PathId, strict, Time } from './schemas.ts'
 
 const MAX_BODY_BYTES = 4 * 1024 * 1024
+const MAX_HISTORY = 200
 const BEGINNING = '-1'
 
 const RunId = Type.String({
@@ -42,8 +43,8 @@ const Input = named(
   ),
 )
 
-const History = named(
-  'History',
+const ThreadHistory = named(
+  'ThreadHistory',
   Type.Object({
     messages: Type.Array(
       Type.Object({
@@ -72,7 +73,14 @@ const Query = Type.Object(
         description: 'After which event of the run; -1, the default, is its beginning',
       }),
     ),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 200 })),
+    limit: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: MAX_HISTORY,
+        default: MAX_HISTORY,
+        description: 'How many messages of the user, each with its answer',
+      }),
+    ),
     before: Type.Optional(PathId),
   },
   strict,
@@ -128,12 +136,12 @@ export const aguiRoutes: FastifyPluginAsyncTypebox<Options> = async (app, option
       response: {
         200: {
           ...events,
-          content: { 'application/json': { schema: History }, ...events.content },
+          content: { 'application/json': { schema: ThreadHistory }, ...events.content },
         },
       },
     },
     handler: async ({ session, query, headers }, reply) => {
-      const { threadId, runId, offset = BEGINNING, limit = 200, before } = query
+      const { threadId, runId, offset = BEGINNING, limit = MAX_HISTORY, before } = query
       if (runId !== undefined) {
         // The client's address stays that of the first connection.
         const after = oneOf(headers['last-event-id']) || (offset === BEGINNING ? null : offset)
@@ -165,39 +173,21 @@ export const aguiRoutes: FastifyPluginAsyncTypebox<Options> = async (app, option
     const reader: Reader = { runId: run.runId, language: run.language, current }
     if (reading.kind === 'over') return stream.end()
     if (reading.kind === 'not kept') {
-      stream.write(retold(run.row, reader).map(frameOf).join(''))
+      stream.write(
+        retold(run.row, reader)
+          .map(chunk => frameOf(chunk))
+          .join(''),
+      )
       return stream.end()
     }
     const { subscription } = reading
+    const { id, projectId, acceptedSeq } = run.row
+    const idOf = ({ seq }: { seq: number }) => log.cursor(projectId, seq)
     stream.onClose(subscription.close)
-    const { projectId, acceptedSeq, id } = run.row
-    const idOf = (seq: number) => log.cursor(projectId, seq)
-    if (reading.begins) stream.write(`id: ${idOf(acceptedSeq)}\n${frameOf(beginning(run.row, reader))}`)
-    subscription.start(
-      {
-        write(entries) {
-          let text = ''
-          let ended = false
-          for (const entry of entries) {
-            if (entry.runId !== id || ended) continue
-            const chunk = chunkFor(JSON.parse(entry.chunk), reader)
-            if (!chunk) continue
-            text += `id: ${idOf(entry.seq)}\n${frameOf(chunk)}`
-            ended = isEnd(chunk)
-          }
-          const more = text === '' || stream.write(text)
-          if (ended) {
-            subscription.close()
-            stream.end()
-          }
-          return more
-        },
-        drained: stream.drained,
-      },
-      stream.cut,
-    )
+    if (reading.begins) stream.write(frameOf(beginning(run.row, reader), idOf({ seq: acceptedSeq })))
+    const sink = createRunSink(stream, { runId: id, reader, idOf, ended: subscription.close })
+    subscription.start(sink, stream.cut)
   }
 }
 
-const frameOf = (chunk: Chunk) => `data: ${JSON.stringify(chunk)}\n\n`
 const oneOf = (header: string | string[] | undefined) => (Array.isArray(header) ? header[0] : header) || null

@@ -1,11 +1,10 @@
-import { once } from 'node:events'
 import type { FastifyReply } from 'fastify'
 import { ProblemError } from '../problems.ts'
 import type { ClientSession } from '../services/users/sessions.ts'
+import { drain } from './reader-sink.ts'
 import type { Readers } from './readers.ts'
 
 const COMMENT_MS = 15_000
-const UNREAD_MS = 30_000
 const RETRY_MS = 1_000
 
 /** An answer of Server-Sent Events that has begun. */
@@ -14,6 +13,7 @@ export interface EventStream {
   write(text: string): boolean
   /** Lets go of a reader that takes nothing for half a minute; its cursor brings it back. */
   drained(): Promise<void>
+  isOpen(): boolean
   /** Ends the answer as a whole one. */
   end(): void
   /** Breaks it off, so that the reader knows that there is more. */
@@ -51,11 +51,8 @@ export async function openEventStream<T>(
 
   const stream: EventStream = {
     write: text => raw.writableEnded || raw.write(text),
-    async drained() {
-      if (!raw.writableNeedDrain || raw.destroyed) return
-      const unread = setTimeout(() => raw.destroy(), UNREAD_MS)
-      await Promise.race([once(raw, 'drain'), once(raw, 'close')]).finally(() => clearTimeout(unread))
-    },
+    drained: () => drain(raw, () => raw.destroy()),
+    isOpen: () => !raw.writableEnded && !raw.destroyed,
     end: () => raw.end(),
     cut: () => raw.destroy(),
     onClose(left) {

@@ -2,12 +2,12 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import Type from 'typebox'
 import { ProblemError } from '../problems.ts'
-import { entryFrame, sseFrame } from '../services/events/frames.ts'
+import { entryFrame, sseFrames } from '../services/events/frames.ts'
 import type { EventLog } from '../services/events/log.ts'
-import type { Sink } from '../services/events/subscriber.ts'
 import type { Projects } from '../services/projects.ts'
 import type { ClientSession } from '../services/users/sessions.ts'
 import { openEventStream } from './event-stream.ts'
+import { createReaderSink } from './reader-sink.ts'
 import type { Readers } from './readers.ts'
 import { Id, IdParams, named, Paging, strict, Time } from './schemas.ts'
 
@@ -104,11 +104,9 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
     }
     const { subscription } = following
     stream.onClose(subscription.close)
-    const sink: Sink = {
-      write: entries => stream.write(entries.map(entry => sseFrame(entry, log.epoch)).join('')),
-      drained: stream.drained,
-    }
-    subscription.start(sink, stream.cut)
+    const { isOpen, cut } = stream
+    const sink = createReaderSink({ stream: reply.raw, framing: sseFrames, log, isOpen, tooSlow: cut })
+    subscription.start(sink, cut)
   }
 }
 

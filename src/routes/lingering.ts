@@ -9,7 +9,7 @@ const LINGER_MS = 2_000
  */
 export const lingering: onSendHookHandler = async (request, reply, payload) => {
   const { raw } = request
-  if (raw.complete || raw.destroyed || typeof payload !== 'string') return payload
+  if (raw.complete || raw.destroyed || raw.method === 'HEAD' || typeof payload !== 'string') return payload
   reply.header('connection', 'close').header('content-length', Buffer.byteLength(payload))
   const answer = new Readable({ read() {} })
   const end = () => {

@@ -1,13 +1,15 @@
-import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import type { Socket } from 'node:net'
+import type { FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { WebSocket } from 'ws'
 import { asProblem, notFound, type Problem, ProblemError } from '../problems.ts'
+import { webSocketFrames } from '../services/events/frames.ts'
 import type { EventLog, Following } from '../services/events/log.ts'
 import type { Projects } from '../services/projects.ts'
 import type { ClientSession, Sessions } from '../services/users/sessions.ts'
 import { credentialOf } from './authenticate.ts'
-import { createLiveSink } from './live-sink.ts'
+import { createReaderSink } from './reader-sink.ts'
 import type { Readers } from './readers.ts'
 import { isId, strict } from './schemas.ts'
 
@@ -60,18 +62,26 @@ export function serveLive(
   request: FastifyRequest<{ Querystring: { ticket?: string } }>,
   { log, projects, sessions, readers, onClosed }: SocketOptions,
 ): LiveSocket {
-  const logger: FastifyBaseLogger = request.log
+  // Nothing that lives as long as the socket may hold on to the request.
+  const { log: logger, query } = request
+  const { token } = credentialOf(request)
+  const sink = createReaderSink({
+    // A prebuilt frame may go out between the frames of `ws`, which sends whole ones and compresses none.
+    stream: (socket as unknown as { _socket: Socket })._socket,
+    framing: webSocketFrames,
+    log,
+    isOpen: () => socket.readyState === socket.OPEN,
+    tooSlow: () => close('slow'),
+  })
   const subscriptions = new Map<string, Promise<Following | 'not a cursor'>>()
   const live: LiveSocket = { session: null, close }
   let place: { leave(): void } | null = null
   let frames = 0
+  let secondBegan = 0
   let awaitingPong: NodeJS.Timeout | undefined
   let inbox: Promise<void> = Promise.resolve()
 
   const hello = setTimeout(() => close('noCredential'), HELLO_MS)
-  const second = setInterval(() => {
-    frames = 0
-  }, 1_000)
   const pings = setInterval(() => {
     socket.ping()
     awaitingPong = setTimeout(() => close('noPong'), PONG_MS)
@@ -83,7 +93,6 @@ export function serveLive(
     onClosed()
     clearTimeout(hello)
     clearTimeout(awaitingPong)
-    clearInterval(second)
     clearInterval(pings)
     for (const projectId of subscriptions.keys()) unsubscribe(projectId)
     place?.leave()
@@ -91,19 +100,22 @@ export function serveLive(
   socket.on('message', (data, isBinary) => {
     // Frames go on coming until the client has answered the close.
     if (socket.readyState !== socket.OPEN) return
-    if (++frames > MAX_FRAMES_PER_SECOND) return close('frames')
+    if (isTooMany()) return close('frames')
     // In order: a subscribe that follows its hello at once must find the session.
     inbox = inbox
       .then(() => receive(isBinary ? null : parse(String(data))))
       .catch(error => sendProblem(asProblem(error)))
   })
-  inbox = begin()
+  if (query.ticket) inbox = welcome(sessions.redeem(query.ticket))
+  else if (token) inbox = welcome(sessions.find(token))
 
-  async function begin() {
-    const { token } = credentialOf(request)
-    const { ticket } = request.query
-    if (ticket) await welcome(sessions.redeem(ticket))
-    else if (token) await welcome(sessions.find(token))
+  function isTooMany() {
+    const now = performance.now()
+    if (now - secondBegan >= 1_000) {
+      secondBegan = now
+      frames = 0
+    }
+    return ++frames > MAX_FRAMES_PER_SECOND
   }
 
   async function receive(frame: ReturnType<typeof parse>) {
@@ -153,8 +165,7 @@ export function serveLive(
         throw new ProblemError('invalid_request', '`after` is not a cursor.')
       }
       send({ type: 'subscribed', projectId, cursor: result.cursor, recovered: result.recovered })
-      const tooSlow = () => close('slow')
-      if (result.recovered) result.subscription.start(createLiveSink(socket, log.epoch, tooSlow), tooSlow)
+      if (result.recovered) result.subscription.start(sink, () => close('restart'))
     } catch (error) {
       sendProblem(asProblem(error), projectId)
     }

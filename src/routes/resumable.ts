@@ -5,10 +5,10 @@ import { ProblemError } from '../problems.ts'
 import type { Resumable, ResumableRequest } from '../services/uploads/resumable.ts'
 import { TUS_VERSION } from '../services/uploads/tus.ts'
 import { lingering } from './lingering.ts'
-import { Id, IdParams } from './schemas.ts'
+import { IdParams, PathId, strict } from './schemas.ts'
 
 const tags = ['Uploads']
-const UploadParams = Type.Object({ id: Id, uploadId: Id })
+const UploadParams = Type.Object({ id: PathId, uploadId: PathId }, strict)
 const EXTENSIONS = 'creation,creation-with-upload,expiration,termination'
 
 /** tus 1.0 in the signed-in scope. The bodies of this scope are never parsed: they go to the spool as they come. */

@@ -69,8 +69,8 @@ export async function playScene(t: Test, { point, how, hit, frozenMs }: Scene): 
   await until(isSettled, SETTLED_MS)
 
   if (how === 'stop') await revive()
-  const heads = await db.query('select last_seq::int from projects')
-  const head = heads.rows[0].last_seq
+  const { rows } = await db.query('select last_seq::int from projects where id = $1', [project])
+  const head = rows[0].last_seq
   await until(async () => watchers.every(({ transcript }) => transcript.entries.at(-1)?.seq === head))
 
   const ids = answers.map(answer => answer.id ?? answer.run?.id)
@@ -122,7 +122,9 @@ export async function playScene(t: Test, { point, how, hit, frozenMs }: Scene): 
     const before = await everything()
     first.kill('SIGCONT')
     // It has woken up, and done whatever it still thought was its own, once it can do something new.
-    await until(async () => (await readiness(first)) === 200, 30_000)
+    await until(async () => (await readiness(first)) === 200, 30_000).catch(() => {
+      throw new Error(`The frozen instance does not serve again:\n${first.output()}`)
+    })
     const { id } = await user.at(first.url).post('/v1/projects', {})
     await user.at(first.url).get(`/v1/projects/${id}/timeline`)
     await until(async () => (await workingNothing()) === 0, 30_000)
@@ -136,11 +138,16 @@ export async function playScene(t: Test, { point, how, hit, frozenMs }: Scene): 
     return rows[0].n
   }
 
+  /** All that is kept of the project's work. */
   async function everything() {
-    const tables = ['runs', 'renders', 'render_attempts', 'events']
-    return Promise.all(
-      tables.map(async table => (await db.query(`select * from ${table} x order by x::text`)).rows),
+    const { rows } = await db.query(
+      `select row_to_json(r)::text as row from runs r where project_id = $1
+        union all select row_to_json(r)::text from renders r where project_id = $1
+        union all select row_to_json(a)::text from render_attempts a
+        union all select row_to_json(e)::text from events e where project_id = $1 order by 1`,
+      [project],
     )
+    return rows.map(({ row }) => row)
   }
 
   async function checkWorkWasDone() {

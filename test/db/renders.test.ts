@@ -8,6 +8,7 @@ import {
   endRender,
   nextDueInMs,
   releaseClaim,
+  releaseClaims,
   renewClaim,
 } from '../../src/db/render-claims.ts'
 import { insertRender, requestCancel } from '../../src/db/renders.ts'
@@ -95,6 +96,32 @@ t.test('a cancellation that comes during a claim is seen right after it', async 
   t.ok(again?.render.cancelRequestedAt)
   await releaseClaim(db, again!, 60_000, {})
   t.same(await claimDue(db, 1, 60_000), [], 'once seen, it is polled at the usual pace')
+})
+
+t.test('many claims are given back at once, each at its own time and only by who holds it', async t => {
+  const { db, insert } = await setRows(t)
+  for (let n = 0; n < 4; n++) await insert()
+  const [soon, late, wished, lost] = (await claimDue(db, 4, 60_000)).map(({ render }) => render)
+  await db.execute(sql`update renders set state = 'rendering'`)
+  await requestCancel(db, wished!.id)
+  await db.execute(sql`update renders set lease = gen_random_uuid() where id = ${lost!.id}`)
+  const held = await releaseClaims(db, [
+    { render: soon!, ms: 0, progress: 40 },
+    { render: lost!, ms: 0, progress: null },
+    { render: late!, ms: 60_000, progress: null },
+    { render: wished!, ms: 60_000, progress: null },
+  ])
+  t.same(held.map(({ id }) => id).toSorted(), [soon!.id, late!.id, wished!.id].toSorted())
+  t.same(
+    held.toSorted((a, b) => b.progress - a.progress).map(({ progress }) => progress),
+    [40, 0, 0],
+  )
+  const due = (await claimDue(db, 9, 60_000)).map(({ render }) => render)
+  t.same(due.map(({ id }) => id).toSorted(), [soon!.id, wished!.id].toSorted())
+  t.same(
+    due.map(({ polls }) => polls),
+    [1, 1],
+  )
 })
 
 t.test('claims given back are due at once', async t => {

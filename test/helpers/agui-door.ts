@@ -24,7 +24,7 @@ export const runInput = (threadId: string, runId: string, text: string, more: ob
 
 /** The door as one client uses it. */
 export function doorOf(client: Client) {
-  const headers = { authorization: `Bearer ${client.token}`, 'content-type': 'application/json' }
+  const headers = { authorization: `Bearer ${client.token}` }
   const url = `${client.url}/v1/agui`
   return {
     url,
@@ -32,12 +32,12 @@ export function doorOf(client: Client) {
     post: (body: object, more: Record<string, string> = {}, signal?: AbortSignal) =>
       fetch(url, {
         method: 'POST',
-        headers: { ...headers, ...more },
+        headers: { ...headers, 'content-type': 'application/json', ...more },
         body: JSON.stringify(body),
         ...(signal ? { signal } : {}),
       }),
     get: (query: string, more: Record<string, string> = {}) =>
-      fetch(`${url}?${query}`, { headers: { authorization: headers.authorization, ...more } }),
+      fetch(`${url}?${query}`, { headers: { ...headers, ...more } }),
   }
 }
 

@@ -32,7 +32,10 @@ t.test('a run, as the log tells it, under the client’s own name', async t => {
     runId: 'run-1',
     metadata: { runId: run.id },
   })
-  const kept = (await client.log(project)).filter(entry => entry.runId === run.id).map(entry => entry.chunk)
+  const log = await client.log(project)
+  const accepted = log.find(entry => entry.chunk.name === 'message.accepted')
+  t.equal(events[0]!.id, accepted.id, 'it begins where the message was accepted')
+  const kept = log.filter(entry => entry.runId === run.id).map(entry => entry.chunk)
   t.strictSame(
     events.slice(1, -1).map(({ chunk }) => chunk),
     kept.slice(1, -1),
@@ -86,19 +89,17 @@ t.test('a run is left and joined while it is going on', async t => {
 
 t.test('fifty at once are one run', async t => {
   const { client, door, project } = await scene()
-  const input = runInput(project, 'once', TITLE)
+  const text = 'Add a title that says "Once"'
+  const input = runInput(project, 'once', text)
   // As many as one user may read at once.
   const answers = await Promise.all(Array.from({ length: 50 }, () => door.post(input)))
   const served = answers.filter(({ status }) => status === 200)
-  t.equal(served.length, 20)
+  t.ok(served.length >= 20)
   t.ok(answers.every(({ status }) => status === 200 || status === 429))
   const stories = await Promise.all(served.map(readAll))
   for (const story of stories) t.strictSame(story, stories[0])
   t.equal((await runsOf(client, project)).length, 1)
-  t.equal(
-    sandbox.journal().filter(entry => entry.endpoint === 'run' && entry.text === TITLE).length >= 1,
-    true,
-  )
+  t.equal(sandbox.journal().filter(entry => entry.endpoint === 'run' && entry.text === text).length, 1)
   t.match(await (await door.post(runInput(project, 'once', 'something else'))).json(), {
     status: 422,
     code: 'idempotency_mismatch',
@@ -178,6 +179,8 @@ t.test('what was said, and the run to join', async t => {
   ])
   t.strictSame(during.activeRun, { runId: second.id }, 'the one at work, however it was begun')
   t.match(typesOf(await readAll(door.get(`runId=${second.id}&offset=-1`))).at(-1), 'RUN_FINISHED')
+  t.match(typesOf(await readAll(door.post(runInput(project, second.id, TITLE)))).at(-1), 'RUN_FINISHED')
+  t.equal((await runsOf(client, project)).length, 3, 'who posts what is going on begins nothing')
   await until(
     async () => (await history()).activeRun?.runId === 'third' || (await history()).activeRun === null,
   )

@@ -27,6 +27,9 @@ t.test('sentences are whole, short and speak of no screen', async t => {
     ...Object.values(words[language].userStates),
     ...Object.values(words[language].notes),
     words[language].silent.unchanged,
+    words[language].answers.export,
+    words[language].answers.credits(1),
+    words[language].answers.upload(['mp4', 'mov'], 500),
   ]
   for (const sentence of sentences('en')) {
     t.match(sentence, /^[A-Z].*\.$/)

@@ -4,6 +4,7 @@ import {
   type AccountRow,
   ensureAccount,
   findAccount,
+  findAccounts,
   keepGuestToken,
   linkToken,
   recordAccountReady,
@@ -15,6 +16,7 @@ import {
 import type { Db } from '../../db/client.ts'
 import { budgetSpentUntil, claimMint, countUnknownMints, recordMint } from '../../db/mints.ts'
 import { isDatabaseDown, type Problem, type ProblemCode, ProblemError } from '../../problems.ts'
+import { gather } from '../gather.ts'
 import type { Credential, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
 import { type Account, problemOf, userProblem } from '../user-states.ts'
@@ -79,9 +81,10 @@ export function createAccounts(options: {
 }): Accounts {
   const { db, vault, upstream, sharedToken, webUrl, mintsPerWeek } = options
   const renewals = new Map<string, Promise<Held>>()
+  const find = gather(0, (userIds: string[]) => findAccounts(db, userIds))
 
   async function hold(caller: Caller): Promise<Held> {
-    const account = await findAccount(db, caller.userId)
+    const account = await find(caller.userId)
     if (sharedToken && account?.kind !== 'linked')
       return { kind: 'ok', value: { token: sharedToken, generation: 0, refused: false, shared: true } }
     return account && isUsable(account) ? open(account) : renew(caller, account?.generation ?? 0)

@@ -64,6 +64,17 @@ export function createAgui(options: {
 }): Agui {
   const { db, log, projects, messages, runs } = options
 
+  const byOurName = async (userId: string, runId: string) =>
+    ID.test(runId) ? findRun(db, userId, runId) : undefined
+
+  /** A run that was begun elsewhere has our name only, and clients hear it from `activeRun`. */
+  async function known(userId: string, projectId: string, runId: string) {
+    const aliased = await findAliased(db, projectId, runId)
+    if (aliased) return aliased
+    const row = await byOurName(userId, runId)
+    return row?.projectId === projectId ? row : undefined
+  }
+
   const joined = (row: RunRow, { language }: { language: string }): Joined => ({
     row,
     runId: row.alias ?? row.id,
@@ -73,7 +84,7 @@ export function createAgui(options: {
   return {
     async start(caller, projectId, runId, { text, intent, whenBusy }) {
       const project = await projects.own(caller.userId, projectId)
-      let row = await findAliased(db, projectId, runId)
+      let row = await known(caller.userId, projectId, runId)
       if (!row) {
         const asked = intent === 'chat' ? 'chat' : intentOf(text)
         if (asked === 'chat') await runs.start(caller, projectId, { text, whenBusy, alias: runId })
@@ -90,14 +101,14 @@ export function createAgui(options: {
     },
 
     async join(userId, runId) {
-      const row = (await findAliasedOf(db, userId, runId)) ?? (await findRunById(userId, runId))
+      const row = (await findAliasedOf(db, userId, runId)) ?? (await byOurName(userId, runId))
       if (!row) throw notFound()
       return joined(row, await projects.own(userId, row.projectId))
     },
 
     async rejoin(userId, projectId, runId) {
       const project = await projects.own(userId, projectId)
-      const row = await findAliased(db, projectId, runId)
+      const row = await known(userId, projectId, runId)
       if (!row) throw notFound()
       return joined(row, project)
     },
@@ -141,10 +152,6 @@ export function createAgui(options: {
         page: rows.length > limit ? { truncated: true, cursor: shown.at(-1)!.id } : { truncated: false },
       }
     },
-  }
-
-  async function findRunById(userId: string, id: string) {
-    return ID.test(id) ? findRun(db, userId, id) : undefined
   }
 }
 

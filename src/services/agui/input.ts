@@ -21,7 +21,8 @@ export interface Asked {
 export function askedBy(input: RunAgentInput): Asked {
   const message = input.messages.findLast(({ role }) => role === 'user')
   if (!message) throw invalid('There is no message with the role "user".')
-  const text = textOf(message.content)
+  // As the database keeps it, so that the same request is known again.
+  const text = textOf(message.content).toWellFormed()
   if (text.trim() === '') throw invalid('The last user message has no text.')
   if (text.length > MAX_TEXT) throw invalid(`A message has at most ${MAX_TEXT} characters.`)
   return {

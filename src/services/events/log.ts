@@ -1,16 +1,17 @@
-import { sql } from 'drizzle-orm'
 import type { Database, Db } from '../../db/client.ts'
-import { appendEvents, readEpoch, readEvents, readHeads } from '../../db/events.ts'
-import { listen } from '../../db/listen.ts'
+import { appendBatches, type Batch } from '../../db/event-batches.ts'
+import { confirmEpoch, renewEpoch } from '../../db/event-epoch.ts'
+import { appendEvents, readEvents, readHeads } from '../../db/events.ts'
 import { type Chunk, decodeCursor, type Entry, encodeChunk, encodeCursor } from './event.ts'
+import { createGroupCommit } from './group-commit.ts'
+import { createHints } from './hints.ts'
 import { createHub, type Subscription } from './hub.ts'
-
-const CHANNEL = 'reelgate_events'
-const HINT_EVERY_MS = 20
-// NOTIFY refuses payloads of 8,000 bytes; a project's id and head take about 60.
-const HINTS_PER_PAYLOAD = 100
+import { firstOf } from './ring.ts'
 
 export type Append = (projectId: string, chunks: Chunk[], runId?: string) => Promise<void>
+
+/** What a run adds to its project's log where no other row changes. */
+export type RunBatch = Omit<Batch, 'chunks'> & { chunks: Chunk[] }
 
 export interface EventLog {
   /**
@@ -18,12 +19,18 @@ export interface EventLog {
    * is delivered to readers right after the commit.
    */
   transaction<T>(work: (tx: Db, append: Append) => Promise<T>): Promise<T>
+  /**
+   * The hot path: several runs' batches are committed together. False when another attempt has the run, or when this
+   * very batch has been written before.
+   */
+  write(batch: RunBatch): Promise<boolean>
   /** A page of the log after `after` (absent: from the beginning). Throws nothing for a cursor that cannot be continued. */
   page(projectId: string, after: string | undefined, limit: number): Promise<Page | 'not a cursor'>
   /** Follows a project from `after` (absent: from now on). Entries come once the subscription is started. */
   follow(projectId: string, after: string | undefined): Promise<Following | 'not a cursor'>
   /** The cursor of a position, for snapshots. */
   cursor(projectId: string, seq: number): string
+  /** Changes when the log may have gone backwards; all readers are ended then. */
   readonly epoch: string
   close(): Promise<void>
 }
@@ -48,44 +55,40 @@ export async function createEventLog(options: {
   /** Hears of each batch that this instance's readers of a project are offered. */
   onOffered?: ((entries: Entry[]) => void) | undefined
 }): Promise<EventLog> {
-  const { database, onError, hints = true } = options
-  const { db } = database
-  const epoch = await readEpoch(db)
+  const { database, onError } = options
+  const { db, pool } = database
+  let epoch = await confirmEpoch(db)
   const hub = createHub(
     {
       read: (projectId, after, limit) => readEvents(db, projectId, after, limit),
       heads: projectIds => readHeads(db, projectIds),
     },
-    onError,
-    options.onOffered,
+    {
+      onError,
+      onOffered: options.onOffered,
+      onBackwards: () => void changeEpoch(renewEpoch(db, epoch)).catch(onError),
+    },
   )
-  const listener = hints
-    ? listen(options.url, [CHANNEL], {
-        notification: (_, payload) => {
-          for (const [projectId, seq] of JSON.parse(payload) as [string, unknown][])
-            if (Number.isSafeInteger(seq)) hub.hint(projectId, seq as number)
-        },
-        listening: () => void hub.catchUp().catch(onError),
-        error: onError,
-      })
-    : null
+  const hints =
+    options.hints === false
+      ? null
+      : createHints(options.url, {
+          hint: hub.hint,
+          listening: () => void changeEpoch(confirmEpoch(db)).then(hub.catchUp).catch(onError),
+          error: onError,
+        })
+  const writeBatch = createGroupCommit((batches, wait) => appendBatches(pool, batches, wait), deliver)
 
-  const pendingHints = new Map<string, number>()
-  let hintTimer: NodeJS.Timeout | null = null
+  async function changeEpoch(asked: Promise<string>) {
+    const found = await asked
+    if (found === epoch) return
+    epoch = found
+    hub.reset()
+  }
 
-  function hintOthers(projectId: string, seq: number) {
-    if (!hints) return
-    // Commits of one project can be heard of in another order than they were made.
-    pendingHints.set(projectId, Math.max(seq, pendingHints.get(projectId) ?? 0))
-    hintTimer ??= setTimeout(() => {
-      hintTimer = null
-      const all = [...pendingHints]
-      pendingHints.clear()
-      for (let i = 0; i < all.length; i += HINTS_PER_PAYLOAD)
-        db.execute(
-          sql`select pg_notify(${CHANNEL}, ${JSON.stringify(all.slice(i, i + HINTS_PER_PAYLOAD))})`,
-        ).catch(onError)
-    }, HINT_EVERY_MS)
+  function deliver(entries: Entry[]) {
+    hub.deliver(entries)
+    hints?.tell(entries[0]!.projectId, entries.at(-1)!.seq)
   }
 
   async function transaction<T>(work: (tx: Db, append: Append) => Promise<T>): Promise<T> {
@@ -97,57 +100,65 @@ export async function createEventLog(options: {
         if (entries.length > 0) appended.push(entries)
       }),
     )
-    for (const entries of appended) {
-      hub.deliver(entries)
-      hintOthers(entries[0]!.projectId, entries.at(-1)!.seq)
-    }
+    for (const entries of appended) deliver(entries)
     return result
   }
 
-  /** Where a cursor continues; null when it cannot: another epoch, another project, or ahead of the log. */
-  async function position(projectId: string, after: string | undefined) {
-    const head = (await readHeads(db, [projectId])).get(projectId) ?? 0
-    if (after === undefined) return { head, seq: null }
+  const head = async (projectId: string) => (await readHeads(db, [projectId])).get(projectId) ?? 0
+
+  async function lost(projectId: string) {
+    const seq = await head(projectId)
+    return { recovered: false, cursor: encodeCursor(epoch, projectId, seq) } as const
+  }
+
+  /** Null: it is of another project or of another epoch. */
+  async function seqOf(after: string, projectId: string): Promise<number | null | 'not a cursor'> {
     const cursor = decodeCursor(after, projectId)
     if (!cursor) return 'not a cursor'
-    return cursor.epoch === epoch && cursor.seq <= head ? { head, seq: cursor.seq } : { head, seq: undefined }
+    // Another instance may have been the first to notice that the epoch has changed.
+    if (cursor.epoch !== '' && cursor.epoch !== epoch) await changeEpoch(confirmEpoch(db))
+    return cursor.epoch === epoch ? cursor.seq : null
   }
 
   return {
-    epoch,
+    get epoch() {
+      return epoch
+    },
     transaction,
+    write: batch => writeBatch({ ...batch, chunks: batch.chunks.map(encodeChunk) }),
     cursor: (projectId, seq) => encodeCursor(epoch, projectId, seq),
 
     async page(projectId, after, limit) {
-      const start = await position(projectId, after)
-      if (start === 'not a cursor') return start
-      if (start.seq === undefined)
-        return {
-          recovered: false,
-          entries: [],
-          more: false,
-          cursor: encodeCursor(epoch, projectId, start.head),
-        }
-      const entries = await readEvents(db, projectId, start.seq ?? 0, limit + 1)
+      const seq = after === undefined ? 0 : await seqOf(after, projectId)
+      if (seq === 'not a cursor') return seq
+      const nothing = { entries: [], more: false }
+      if (seq === null) return { ...nothing, ...(await lost(projectId)) }
+      const entries = await readEvents(db, projectId, seq, limit + 1)
+      const continues = entries[0] ? firstOf(entries[0]) === seq + 1 : (await head(projectId)) === seq
+      if (after !== undefined && !continues) return { ...nothing, ...(await lost(projectId)) }
       const more = entries.length > limit
       if (more) entries.pop()
-      const last = entries.at(-1)?.seq ?? start.seq ?? start.head
+      // With nothing kept, whoever begins goes on from the end.
+      const last = entries.at(-1)?.seq ?? (after === undefined ? await head(projectId) : seq)
       return { recovered: true, entries, more, cursor: encodeCursor(epoch, projectId, last) }
     },
 
     async follow(projectId, after) {
-      const start = await position(projectId, after)
-      if (start === 'not a cursor') return start
-      if (start.seq === undefined)
-        return { recovered: false, cursor: encodeCursor(epoch, projectId, start.head) }
-      const subscription = await hub.subscribe(projectId, start.seq)
-      return { recovered: true, cursor: encodeCursor(epoch, projectId, subscription.from), subscription }
+      const seq = after === undefined ? undefined : await seqOf(after, projectId)
+      if (seq === 'not a cursor') return seq
+      if (seq === null) return lost(projectId)
+      const began = epoch
+      const subscription = await hub.subscribe(projectId, seq ?? null)
+      if (!subscription) return lost(projectId)
+      if (began === epoch)
+        return { recovered: true, cursor: encodeCursor(epoch, projectId, subscription.from), subscription }
+      subscription.close()
+      return lost(projectId)
     },
 
     async close() {
       hub.close()
-      if (hintTimer) clearTimeout(hintTimer)
-      await listener?.close()
+      await hints?.close()
     },
   }
 }

@@ -1,4 +1,10 @@
 import type { Entry } from './event.ts'
+import { firstOf } from './ring.ts'
+
+/** What was being read is no longer there: the reader has to begin anew, with a snapshot. */
+export class LostPositionError extends Error {
+  override readonly name = 'LostPositionError'
+}
 
 /** Where a reader's entries go. `write` says whether more may follow at once; if not, `drained` tells when. */
 export interface Sink {
@@ -15,6 +21,8 @@ export interface Source {
 
 export interface Subscriber {
   offer(entries: Entry[]): void
+  /** Ends it with an error. */
+  fail(error: unknown): void
   close(): void
 }
 
@@ -38,22 +46,22 @@ export function createSubscriber(options: {
 
   async function backfill() {
     while (phase === 'backfill') {
-      const head = source.head()
-      if (cursor >= head) {
+      if (cursor >= source.head()) {
         phase = 'live'
         return
       }
       const page = await source.read(cursor)
       if (closed()) return
-      // Not the head of now: it may have moved past entries that are newer than this page.
-      if (page.length === 0) cursor = head
-      else if (!send(page)) await sink.drained()
+      // Removed or compacted while it was on its way: no part of what was missed is shown.
+      if (!page[0] || firstOf(page[0]) !== cursor + 1) throw new LostPositionError()
+      if (!send(page)) await sink.drained()
     }
   }
 
   const closed = () => phase === 'closed'
 
   function fail(error: unknown) {
+    if (closed()) return
     phase = 'closed'
     onError(error)
   }
@@ -77,6 +85,7 @@ export function createSubscriber(options: {
       phase = 'backfill'
       sink.drained().then(backfill).catch(fail)
     },
+    fail,
     close() {
       phase = 'closed'
     },

@@ -4,6 +4,7 @@ import type { Db } from '../../db/client.ts'
 import { createDispatcher, type Dispatcher } from './dispatcher.ts'
 
 const RUNS = 'runs'
+const COPIES = 'copies'
 const SWEEP = 'sweep'
 
 /** A job never holds state: it names the thing to advance. */
@@ -17,11 +18,14 @@ export interface RunJob {
 export interface Jobs {
   /** Queues a run inside `tx`: it exists if and only if the run does. Runs of a project go one after the other. */
   enqueueRun(tx: Db, job: RunJob): Promise<void>
+  /** Asks inside `tx` for a copy of a finished film. */
+  enqueueCopy(tx: Db, renderId: string): Promise<void>
   /** Ends a run's job, which lets the project's next one begin. Nothing happens when another attempt has it. */
   completeRun(job: Job<RunJob>): Promise<void>
   /** Starts working on runs, and sweeping once a minute. */
   work(handlers: {
     run(job: Job<RunJob>, signal: AbortSignal): Promise<void>
+    copy?(renderId: string): Promise<void>
     sweep(): Promise<void>
   }): Promise<Dispatcher>
   /** One more queue like that of the runs: jobs of a `key` go one after the other, in order, whoever takes them. */
@@ -73,6 +77,15 @@ export async function createJobs(options: {
     deleteAfterSeconds: 86_400,
   }
   await boss.createQueue(RUNS, inOrder)
+  await boss.createQueue(COPIES, {
+    heartbeatSeconds: 10,
+    retryLimit: 30,
+    retryDelay: 5,
+    retryBackoff: true,
+    retryDelayMax: 3_600,
+    expireInSeconds: 3_600,
+    deleteAfterSeconds: 86_400,
+  })
   await boss.createQueue(SWEEP, { policy: 'singleton', retryLimit: 0, deleteAfterSeconds: 3_600 })
 
   return {
@@ -84,13 +97,21 @@ export async function createJobs(options: {
       })
     },
 
+    async enqueueCopy(tx, renderId) {
+      await boss.send(COPIES, { renderId }, { db: fromDrizzle(tx, sql) })
+    },
+
     async completeRun(job) {
       await boss.complete(RUNS, job)
     },
 
-    async work({ run, sweep }) {
+    async work({ run, copy, sweep }) {
       await boss.schedule(SWEEP, '* * * * *')
       await boss.work(SWEEP, { pollingIntervalSeconds: 15 }, () => sweep())
+      if (copy)
+        await boss.work<{ renderId: string }>(COPIES, { pollingIntervalSeconds: 2 }, async ([job]) => {
+          if (job) await copy(job.data.renderId)
+        })
       return createDispatcher<RunJob>({
         boss,
         queue: RUNS,

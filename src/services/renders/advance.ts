@@ -187,6 +187,7 @@ export function createAdvance(options: AdvanceOptions) {
   async function found(claim: Submission, state: RenderState, also: AttemptChange = {}): Promise<void> {
     const { render } = claim
     const acknowledged: AttemptChange = { ...also, delivery: 'acknowledged', unknownReads: 0 }
+    const news = isNews(claim) ? acknowledged : undefined
     if (state.status === 'completed')
       return record.ends(
         claim,
@@ -196,15 +197,11 @@ export function createAdvance(options: AdvanceOptions) {
     if (state.status === 'failed') return render.cancelRequestedAt ? cancelled(claim) : attemptFailed(claim)
     if (claim.overdue) return lost(claim)
     const progress = progressOf(render.progress, state.progress)
-    if (render.state === 'rendering' && progress === render.progress && render.needsUserSince === null)
-      return later(claim, pollAfter(claim), isNews(claim) ? acknowledged : undefined)
-    const polls = render.state === 'rendering' && render.needsUserSince === null ? render.polls + 1 : 0
-    return record.goesOn(
-      claim,
-      nextPollMs(polls, pollMs),
-      { state: 'rendering', progress, polls },
-      acknowledged,
-    )
+    if (render.state !== 'rendering' || render.needsUserSince !== null)
+      return record.goesOn(claim, soonMs, { state: 'rendering', progress, polls: 0 }, acknowledged)
+    if (progress === render.progress) return later(claim, pollAfter(claim), news)
+    if (!news) return record.progressed(claim, pollAfter(claim), progress)
+    return record.goesOn(claim, pollAfter(claim), { progress, polls: render.polls + 1 }, news)
   }
 
   /** A failed attempt is made once more, under a new id (upstream-contract §2.8); one that was asked for is not. */

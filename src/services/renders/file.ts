@@ -6,6 +6,7 @@ import { ProblemError } from '../../problems.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import type { RenderFile, UpstreamClient } from '../upstream/client.ts'
 import type { Outcome } from '../upstream/failures.ts'
+import type { Copies } from './copies.ts'
 import { usableUrl } from './film.ts'
 
 export interface FileRequest {
@@ -22,17 +23,30 @@ export interface FileAnswer {
 }
 
 /**
- * Opens a completed render's file: where it is known to lie, else where the upstream says it lies now, else through
- * the download endpoint (upstream-contract §2.9). Throws a problem when it is nowhere to be had.
+ * Opens a completed render's file: the copy that was kept, else where it is known to lie, else where the upstream says
+ * it lies now, else through the download endpoint (upstream-contract §2.9).
  */
-export function createFile(options: { db: Db; accounts: Accounts; upstream: UpstreamClient }) {
-  const { db, accounts, upstream } = options
+export function createFile(options: {
+  db: Db
+  accounts: Accounts
+  upstream: UpstreamClient
+  copies: Copies | null
+}) {
+  const { db, accounts, upstream, copies } = options
 
-  return async function file(
+  /** Throws a problem when it is nowhere to be had. */
+  async function file(
     render: RenderRow,
     project: { name: string; language: string },
     request: FileRequest,
   ): Promise<FileAnswer> {
+    const copy = await copies?.open(render.id, request)
+    const found =
+      copy ?? (await accounts.valueOrThrow(await film(render, request), render.userId, project.language))
+    return { status: found.status, headers: headersOf(found, project.name), body: found.body }
+  }
+
+  async function film(render: RenderRow, request: FileRequest): Promise<Outcome<RenderFile>> {
     const caller = { userId: render.userId, platform: render.platform }
     const [attempt] = await latestAttempts(db, [render.id])
     if (!attempt) throw new ProblemError('not_ready')
@@ -56,10 +70,10 @@ export function createFile(options: { db: Db; accounts: Accounts; upstream: Upst
       const url = await freshUrl()
       if (url !== null) opened = await open(url)
     }
-    if (isDead(opened)) opened = await open(null)
-    const found = await accounts.valueOrThrow(opened, render.userId, project.language)
-    return { status: found.status, headers: headersOf(found, project.name), body: found.body }
+    return isDead(opened) ? open(null) : opened
   }
+
+  return { file, film }
 }
 
 function isDead(opened: Outcome<RenderFile> | null): opened is null | Exclude<typeof opened, { kind: 'ok' }> {

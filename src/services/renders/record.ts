@@ -11,15 +11,18 @@ import {
   endRender,
   insertAttempt,
   pauseClaim,
+  type Release,
   type RenderChange,
   releaseClaim,
+  releaseClaims,
   renewClaim,
   updateAttempt,
   waitsFor,
 } from '../../db/render-claims.ts'
-import { hurryQueued, lockProjectOf, type RenderRow } from '../../db/renders.ts'
+import { hurryQueued, lockFreeProjects, lockProjectOf, type RenderRow } from '../../db/renders.ts'
 import type { Problem } from '../../problems.ts'
 import type { Append, EventLog } from '../events/log.ts'
+import { gather } from '../gather.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { ProjectState } from '../upstream/client.ts'
 import { renderUpdated } from './render.ts'
@@ -30,6 +33,9 @@ export interface Claim extends ClaimedRow {
   /** In terms of `performance.now()`: from then on another worker may have it. */
   until: number
 }
+
+/** What polls have to write may wait this long for one another. */
+const GATHER_MS = 10
 
 export type Submission = Claim & { attempt: AttemptRow }
 
@@ -44,8 +50,37 @@ export type RenderRecord = ReturnType<typeof createRecord>
  * What a worker writes of a render it has claimed. What a client can see is told in the same transaction. Throws
  * StaleClaimError, with everything rolled back, when the claim has passed to somebody else.
  */
-export function createRecord(options: { db: Db; log: EventLog; timelines: Timelines; leaseMs: number }) {
-  const { db, log, timelines, leaseMs } = options
+export function createRecord(options: {
+  db: Db
+  log: EventLog
+  timelines: Timelines
+  leaseMs: number
+  /** Called in the transaction in which a render is completed. */
+  onCompleted?(tx: Db, renderId: string): Promise<void>
+}) {
+  const { db, log, timelines, leaseMs, onCompleted } = options
+
+  const release = gather(GATHER_MS, async (releases: Release[]) => {
+    const held = new Set((await releaseClaims(db, releases)).map(({ id }) => id))
+    return releases.map(({ render }) => held.has(render.id))
+  })
+
+  /** `busy`: somebody else has the project now, and the others must not wait for them. */
+  const tellProgress = gather(GATHER_MS, (all: (Release & { render: RenderRow })[]) =>
+    log.transaction(async (tx, append) => {
+      const revisions = await lockFreeProjects(
+        tx,
+        all.map(({ render }) => render.projectId),
+      )
+      const free = all.filter(({ render }) => revisions.has(render.projectId))
+      const rows = free.length > 0 ? await releaseClaims(tx, free) : []
+      for (const row of rows) await append(row.projectId, [renderUpdated(row, revisions.get(row.projectId)!)])
+      const held = new Set(rows.map(({ id }) => id))
+      return all.map(({ render }) =>
+        held.has(render.id) ? 'told' : revisions.has(render.projectId) ? 'stale' : 'busy',
+      )
+    }),
+  )
 
   async function claim(limit: number): Promise<Claim[]> {
     const until = performance.now() + leaseMs
@@ -68,6 +103,7 @@ export function createRecord(options: { db: Db; log: EventLog; timelines: Timeli
       if (attempt && claim.attempt) await updateAttempt(tx, claim.attempt, attempt)
       if (isTerminal(render.state)) await hurryQueued(tx, projectId)
       await append(projectId, [renderUpdated(render, revision)])
+      if (render.state === 'completed') await onCompleted?.(tx, render.id)
       if (isTerminal(render.state)) crashPoint('render.before_end_commit')
     })
   }
@@ -130,8 +166,11 @@ export function createRecord(options: { db: Db; log: EventLog; timelines: Timeli
 
     /** Nothing that a client can see has changed: looked at again in `ms`. */
     async later(claim: Claim, ms: number, attempt?: AttemptChange): Promise<void> {
+      if (!attempt || !claim.attempt) {
+        if (await release({ render: claim.render, ms, progress: null })) return
+        throw stale()
+      }
       const polls = { polls: claim.render.polls + 1 }
-      if (!attempt || !claim.attempt) return void held(await releaseClaim(db, claim, ms, polls))
       const { attempt: latest } = claim
       await db.transaction(async tx => {
         held(await releaseClaim(tx, claim, ms, polls))
@@ -146,6 +185,14 @@ export function createRecord(options: { db: Db; log: EventLog; timelines: Timeli
 
     goesOn: (claim: Claim, ms: number, change: RenderChange, attempt?: AttemptChange) =>
       tell(claim, tx => continueClaim(tx, claim, ms, change), attempt ? { attempt } : {}),
+
+    /** A render at work has come further, and nothing else is new: looked at again in `ms`. */
+    async progressed(claim: Claim, ms: number, progress: number): Promise<void> {
+      const result = await tellProgress({ render: claim.render, ms, progress })
+      if (result === 'stale') throw stale()
+      const change = { progress, polls: claim.render.polls + 1 }
+      if (result === 'busy') await tell(claim, tx => releaseClaim(tx, claim, ms, change), {})
+    },
 
     /** Nothing goes on without the user, who is told why; looked at again in `ms`. */
     waitsForUser: (claim: Claim, ms: number, problem: Problem, attempt?: AttemptChange) =>
@@ -163,6 +210,8 @@ export function createRecord(options: { db: Db; log: EventLog; timelines: Timeli
 }
 
 function held(row: RenderRow | undefined): RenderRow {
-  if (!row) throw new StaleClaimError('Another worker has claimed this render')
+  if (!row) throw stale()
   return row
 }
+
+const stale = () => new StaleClaimError('Another worker has claimed this render')

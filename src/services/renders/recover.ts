@@ -16,8 +16,9 @@ export function createRecover(options: {
   log: EventLog
   accounts: Accounts
   upstream: UpstreamClient
+  onCompleted?(tx: Db, renderId: string): Promise<void>
 }) {
-  const { db, log, accounts, upstream } = options
+  const { db, log, accounts, upstream, onCompleted } = options
 
   return async function recover(lost: RenderRow): Promise<RenderRow | null> {
     if (lost.state !== 'failed' || lost.problem?.code !== 'render_lost') return null
@@ -34,6 +35,7 @@ export function createRecover(options: {
       const row = await completeLost(tx, lost.id, film)
       if (!row || !project) return null
       await updateAttempt(tx, attempt, { outcome: 'completed' })
+      await onCompleted?.(tx, row.id)
       await append(lost.projectId, [renderUpdated(row, project.revision)])
       return row
     })

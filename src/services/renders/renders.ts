@@ -5,6 +5,7 @@ import {
   cancelQueued,
   findRender,
   findRequestedRender,
+  findWanted,
   hurryQueued,
   insertRender,
   listRenders,
@@ -23,6 +24,7 @@ import { decodeDraft } from '../timeline/draft.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { ProjectState, UpstreamClient } from '../upstream/client.ts'
 import { createAdvance } from './advance.ts'
+import type { Copies } from './copies.ts'
 import { createFile, type FileAnswer, type FileRequest } from './file.ts'
 import { nothingToExport } from './problems.ts'
 import { createRecord } from './record.ts'
@@ -35,6 +37,7 @@ export type { Render } from './render.ts'
 
 // With the pause between two looks for what is due, a dead worker's renders are another's within 15 s.
 const LEASE_MS = 12_000
+const COPY_MS = 30 * 60_000
 
 export interface Renders extends Omit<Worker, 'wake'> {
   /**
@@ -60,6 +63,10 @@ export interface Renders extends Omit<Worker, 'wake'> {
   file(userId: string, id: string, request: FileRequest): Promise<FileAnswer>
   /** Looks now for what is due; with a project whose run has ended, also at what waited for the run. */
   wake(projectId?: string): void
+  /** The job: keeps a copy of a finished film, while anybody may still ask for it. Throws when it must be tried again. */
+  copy(id: string): Promise<void>
+  /** Removes the copies of films that nobody can ask for any more. */
+  sweepCopies(): Promise<void>
 }
 
 export function createRenders(options: {
@@ -72,12 +79,15 @@ export function createRenders(options: {
   pollMs: number
   onError(error: unknown): void
   leaseMs?: number
+  /** Where copies of finished films are kept, and how one is asked for inside a transaction. */
+  keep?: { copies: Copies; enqueue(tx: Db, renderId: string): Promise<void> }
 }): Renders {
-  const { db, log, accounts, projects, timelines, onError, leaseMs = LEASE_MS } = options
-  const record = createRecord({ db, log, timelines, leaseMs })
+  const { db, log, accounts, projects, timelines, onError, leaseMs = LEASE_MS, keep } = options
+  const onCompleted = keep ? { onCompleted: keep.enqueue } : {}
+  const record = createRecord({ db, log, timelines, leaseMs, ...onCompleted })
   const worker = createWorker({ db, record, advance: createAdvance({ ...options, record }), onError })
-  const openFile = createFile(options)
-  const recover = createRecover(options)
+  const files = createFile({ ...options, copies: keep?.copies ?? null })
+  const recover = createRecover({ ...options, ...onCompleted })
 
   async function own(userId: string, id: string): Promise<RenderView> {
     const row = await findRender(db, userId, id)
@@ -187,11 +197,24 @@ export function createRenders(options: {
       return render
     },
 
+    async copy(id) {
+      const [render] = await findWanted(db, [id])
+      if (!render || !keep) return
+      const limit = AbortSignal.timeout(COPY_MS)
+      const film = await files.film(render, { range: null, ifRange: null, signal: limit })
+      if (film.kind !== 'ok' || film.value.status !== 200) throw new Error(`No film to copy: ${film.kind}`)
+      await keep.copies.keep(id, film.value)
+    },
+
+    async sweepCopies() {
+      await keep?.copies.sweep(async ids => (await findWanted(db, ids)).map(({ id }) => id))
+    },
+
     async file(userId, id, request) {
       const known = await own(userId, id)
       const row = (await recover(known)) ?? known
       if (row.state !== 'completed') throw new ProblemError('not_ready')
-      return openFile(row, await projects.own(userId, row.projectId), request)
+      return files.file(row, await projects.own(userId, row.projectId), request)
     },
   }
 }

@@ -62,22 +62,38 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
     const number = batch + 1
     let message = openMessageId
     let result: T | undefined
+
+    /** No other row changes, so it may go together with what other runs write. */
+    async function textAlone() {
+      const legal = closedAtEnd(chunks, openMessageId)
+      message = lastOpenMessage(legal, openMessageId)
+      const { id: runId, projectId, attempt } = run
+      if (!(await log.write({ projectId, runId, attempt, number, openMessageId: message, chunks: legal })))
+        throw new LostRunError('Another worker has this run')
+    }
+
+    async function withRows(work: (tx: Db, append: Append) => Promise<T>) {
+      await log.transaction(async (tx, append) => {
+        if (!(await countLogWrite(tx, run.id, run.attempt, number)))
+          throw new LostRunError('Another worker has this run')
+        message = openMessageId
+        const tell: Append = (projectId, chunks, runId) => {
+          if (runId !== run.id) return append(projectId, chunks, runId)
+          const legal = closedAtEnd(chunks, message)
+          message = lastOpenMessage(legal, message)
+          return append(projectId, legal, runId)
+        }
+        await tell(run.projectId, chunks, run.id)
+        result = await work(tx, tell)
+        if (message !== openMessageId) await updateRun(tx, run.id, { openMessageId: message })
+      })
+    }
+
+    if (!work && chunks.length === 0) return undefined
     for (const end = Date.now() + DATABASE_PATIENCE_MS; ; await sleep(DATABASE_RETRY_MS)) {
       try {
-        await log.transaction(async (tx, append) => {
-          if (!(await countLogWrite(tx, run.id, run.attempt, number)))
-            throw new LostRunError('Another worker has this run')
-          message = openMessageId
-          const tell: Append = (projectId, chunks, runId) => {
-            if (runId !== run.id) return append(projectId, chunks, runId)
-            const legal = closedAtEnd(chunks, message)
-            message = lastOpenMessage(legal, message)
-            return append(projectId, legal, runId)
-          }
-          await tell(run.projectId, chunks, run.id)
-          result = await work?.(tx, tell)
-          if (message !== openMessageId) await updateRun(tx, run.id, { openMessageId: message })
-        })
+        if (work) await withRows(work)
+        else await textAlone()
         batch = number
         openMessageId = message
         return result

@@ -22,7 +22,7 @@ export interface ForwardJob {
 }
 
 const LOCK_WAIT_MS = 5_000
-const LONGEST_WAIT_MS = 120_000
+const LONGEST_WAIT_MS = 30_000
 
 /** It goes on with the next attempt of the job. */
 class NotYetError extends Error {

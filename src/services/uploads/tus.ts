@@ -52,7 +52,12 @@ export function createTus({ spool, locks, maxBytes }: { spool: Spool; locks: Loc
         let held: Awaited<ReturnType<Locks['hold']>> | undefined
         return {
           async lock(signal, cancel) {
-            held = await locks.hold(id, { wanted: cancel, lost: cancel }, LOCK_WAIT_MS, signal)
+            held = await locks
+              .hold(id, { wanted: cancel, lost: cancel }, LOCK_WAIT_MS, signal)
+              .catch(error => {
+                // Aborted, its reason may be anything.
+                throw signal.aborted ? new ProblemError('upload_interrupted') : error
+              })
           },
           async unlock() {
             await held?.release()
@@ -123,7 +128,6 @@ function problemOf(error: unknown): Problem | undefined {
   const { name, status_code } = error as { name?: string; status_code?: number }
   if (name === 'LockTimeoutError')
     return toProblem('upload_interrupted', 'Another request is still writing this upload. Try again.')
-  if (name === 'AbortError') return toProblem('upload_interrupted')
   return refusalOf(status_code ?? 500)
 }
 

@@ -4,7 +4,7 @@ import type { Db } from '../../../src/db/client.ts'
 import { follow, setStage, upTo, write } from '../../helpers/event-log.ts'
 
 const LISTENING = sql`from pg_stat_activity where application_name = 'reelgate listen'
-  and datname = current_database() and query like 'listen %' and state = 'idle'`
+  and datname = current_database() and query ~ '^(listen|select pg_notify)' and state = 'idle'`
 
 /** Resolves when `count` connections listen that are none of `before`. */
 async function listeners(db: Db, count: number, before: number[] = []): Promise<number[]> {

@@ -43,12 +43,16 @@ function setScene(after = 0) {
     sink,
     start,
     expected: () => log.map(({ seq }) => seq).filter(seq => seq > after),
-    /** A gap leaves numbers that no entry has. */
-    commit(count: number, gap = 0) {
-      last += gap
-      for (let i = 0; i < count; i++)
-        log.push({ projectId: 'p', seq: ++last, runId: null, at: new Date(0), chunk: '{}' })
+    /** The first entry may be a block that stands for more than itself. */
+    commit(count: number, more = 0) {
+      for (let i = 0; i < count; i++) {
+        const firstSeq = last + 1
+        last = i === 0 ? firstSeq + more : firstSeq
+        log.push({ projectId: 'p', seq: last, firstSeq, runId: null, at: new Date(0), chunk: '{}' })
+      }
     },
+    /** Removes the oldest entries, as retention does. */
+    drop: (count: number) => log.splice(0, count),
     /** Without a subscriber: the channel's first look into the log. */
     offer(subscriber?: ReturnType<typeof start>) {
       const fresh = log.filter(({ seq }) => seq > head)
@@ -68,21 +72,21 @@ function setScene(after = 0) {
 
 const upTo = (max: number) => fc.integer({ min: 0, max })
 const step = fc.oneof(
-  fc.record({ kind: fc.constant('commit' as const), count: upTo(4), gap: upTo(1) }),
+  fc.record({ kind: fc.constant('commit' as const), count: upTo(4), more: upTo(1) }),
   fc.constant({ kind: 'offer' as const }),
   fc.constantFrom(...(['answer', 'drain', 'fill', 'empty', 'turn'] as const)).map(kind => ({ kind })),
 )
 
 t.test('in every order of reads, offers and drains: each entry once, in order', async t => {
   const steps = fc.array(step, { minLength: 5, maxLength: 40 })
-  const property = fc.asyncProperty(steps, upTo(6), upTo(2), upTo(8), async (steps, before, gap, after) => {
+  const property = fc.asyncProperty(steps, upTo(6), upTo(2), upTo(8), async (steps, before, more, after) => {
     const scene = setScene(Math.min(after, before))
     scene.commit(before)
-    scene.commit(0, gap)
+    scene.commit(1, more)
     scene.offer()
     const subscriber = scene.start()
     for (const step of steps) {
-      if (step.kind === 'commit') scene.commit(step.count, step.gap)
+      if (step.kind === 'commit') scene.commit(step.count, step.more)
       else if (step.kind === 'offer') scene.offer(subscriber)
       else if (step.kind === 'answer') scene.reads.shift()?.answer()
       else if (step.kind === 'drain') scene.drains.shift()?.settle()
@@ -169,4 +173,16 @@ t.test('trouble of one reader ends it, and is told to it alone', async t => {
   writing.commit(1)
   writing.offer(broken)
   t.strictSame([writing.errors, writing.taken], [[trouble], [1]])
+})
+
+t.test('a reader whose next entries were removed hears of it, and gets no part', async t => {
+  const scene = setScene(2)
+  scene.commit(6)
+  scene.offer()
+  scene.drop(4)
+  scene.start()
+  scene.reads.shift()!.answer()
+  await turn()
+  t.strictSame(scene.taken, [])
+  t.match(scene.errors, [{ name: 'LostPositionError' }])
 })

@@ -34,16 +34,18 @@ async function setStage(t: Test) {
 
   /** What the connection does to the next transactions; nothing, when there is nothing left. */
   const troubles: ('commit unheard' | 'not committed' | Promise<void>)[] = []
+  async function shakily<T>(commit: () => Promise<T>): Promise<T> {
+    const trouble = troubles.shift()
+    if (trouble === 'not committed') throw CUT_OFF
+    await trouble
+    const result = await commit()
+    if (trouble === 'commit unheard') throw CUT_OFF
+    return result
+  }
   const shaky: EventLog = {
     ...log,
-    async transaction(work) {
-      const trouble = troubles.shift()
-      if (trouble === 'not committed') throw CUT_OFF
-      await trouble
-      const result = await log.transaction(work)
-      if (trouble === 'commit unheard') throw CUT_OFF
-      return result
-    },
+    transaction: work => shakily(() => log.transaction(work)),
+    write: batch => shakily(() => log.write(batch)),
   }
 
   return {

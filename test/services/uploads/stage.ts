@@ -98,6 +98,7 @@ export async function setStage(
 
   return {
     ...parts,
+    url,
     uploads,
     credits: createCredits(parts),
     sandbox,

@@ -1,0 +1,83 @@
+import type pg from 'pg'
+import type { Entry } from './events.ts'
+
+/** What one run wants to add to its project's log, in JSON text, and the fence that it must still hold. */
+export interface Batch {
+  projectId: string
+  runId: string
+  attempt: number
+  /** Batches of a run are counted: one more than the last that was written. */
+  number: number
+  openMessageId: string | null
+  chunks: string[]
+}
+
+/** `lost`: another attempt has the run, or this very batch was written before. `busy`: somebody holds a lock. */
+export type Written = Entry[] | 'lost' | 'busy'
+
+/**
+ * Several runs' batches in one statement and one commit. Each is decided by itself: its fence and its project's
+ * number are locked first, and one that does not hold, or is locked by somebody else, leaves the others alone. So
+ * nothing waits for a slow transaction, and two statements cannot wait for each other.
+ */
+const APPEND = (wait: boolean) => `
+  with batch as materialized (
+    select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::text[], $6::int[]) with ordinality
+      as b (project_id, run_id, attempt, number, open_message_id, size, n)
+  ), locked as materialized (
+    select b.n, r.attempt = b.attempt and r.log_writes = b.number - 1 as holds
+    from batch b join runs r on r.id = b.run_id join projects p on p.id = b.project_id
+    for no key update of r, p ${wait ? '' : 'skip locked'}
+  ), due as materialized (
+    select b.*, sum(b.size) over (partition by b.project_id order by b.n) - b.size as offset_in_project
+    from batch b join locked l on l.n = b.n and l.holds
+  ), counted as (
+    update runs set log_writes = due.number, open_message_id = due.open_message_id
+    from due where runs.id = due.run_id
+  ), head as (
+    update projects set last_seq = last_seq + total.size, last_activity_at = now()
+    from (select project_id, sum(size) as size from due group by project_id) total
+    where projects.id = total.project_id
+    returning projects.id, last_seq - total.size as base, date_trunc('milliseconds', clock_timestamp()) as at
+  ), item as (
+    select * from unnest($7::int[], $8::int[], $9::text[]) as i (n, position, chunk)
+  ), written as (
+    insert into events (project_id, seq, run_id, at, chunk)
+    select due.project_id, head.base + due.offset_in_project + item.position, due.run_id, head.at, item.chunk::json
+    from item join due on due.n = item.n join head on head.id = due.project_id
+  )
+  select locked.n::int, (head.base + due.offset_in_project)::bigint as base, head.at
+  from locked left join due on due.n = locked.n left join head on head.id = due.project_id`
+
+const STATEMENTS = {
+  wait: { name: 'append_batches_waiting', text: APPEND(true) },
+  skip: { name: 'append_batches', text: APPEND(false) },
+}
+
+/** @returns what became of each batch, in their order; `wait: true` waits for locks, so that none is `busy` */
+export async function appendBatches(pool: pg.Pool, batches: Batch[], wait: boolean): Promise<Written[]> {
+  const of = <K extends keyof Batch>(key: K) => batches.map(batch => batch[key])
+  const items = batches.flatMap(({ chunks }, i) => chunks.map((chunk, k) => [i + 1, k + 1, chunk] as const))
+  const { rows } = await pool.query<{ n: number; base: string | null; at: Date }>({
+    ...STATEMENTS[wait ? 'wait' : 'skip'],
+    values: [
+      of('projectId'),
+      of('runId'),
+      of('attempt'),
+      of('number'),
+      of('openMessageId'),
+      batches.map(({ chunks }) => chunks.length),
+      items.map(([n]) => n),
+      items.map(([, position]) => position),
+      items.map(([, , chunk]) => chunk),
+    ],
+  })
+  const written: Written[] = batches.map(() => (wait ? 'lost' : 'busy'))
+  for (const { n, base, at } of rows)
+    written[n - 1] = base === null ? 'lost' : entriesOf(batches[n - 1]!, Number(base), at)
+  return written
+}
+
+function entriesOf({ projectId, runId, chunks }: Batch, base: number, at: Date): Entry[] {
+  return chunks.map((chunk, i) => ({ projectId, seq: base + i + 1, runId, at, chunk }))
+}
