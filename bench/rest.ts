@@ -24,6 +24,8 @@ const env = {
   NEMO_API_URL: 'http://127.0.0.1:9',
   TOKEN_KEYS: `bench:${Buffer.alloc(32, 1).toString('base64')}`,
   PORT: '0',
+  // Everything comes from one user.
+  RATE_LIMIT_PER_MINUTE: '100000000',
 }
 const reelgate = await serve('../src/server.ts')
 const peer = await serve('./peers/fastify-pg.ts')

@@ -20,6 +20,7 @@ import { createEventLog } from './services/events/log.ts'
 import { createIdempotency } from './services/idempotency.ts'
 import type { Dispatcher } from './services/jobs/dispatcher.ts'
 import { createJobs } from './services/jobs/jobs.ts'
+import { createLimits } from './services/limits.ts'
 import { createMessages } from './services/messages/messages.ts'
 import { createOps } from './services/ops.ts'
 import { createProjects } from './services/projects.ts'
@@ -30,7 +31,9 @@ import { createTimelines } from './services/timeline/timeline.ts'
 import { openResumable } from './services/uploads/open-resumable.ts'
 import { createUploads } from './services/uploads/uploads.ts'
 import { createUpstreamClient } from './services/upstream/client.ts'
+import { createIdTokens } from './services/users/id-tokens.ts'
 import { createSessions } from './services/users/sessions.ts'
+import { createSignIn } from './services/users/sign-in.ts'
 import { createUsers } from './services/users/users.ts'
 import { createTracing } from './tracing.ts'
 
@@ -88,6 +91,8 @@ export async function createApp(config: Config, urls: { database: string; upstre
     mintsPerWeek,
     onError: report,
   })
+  const idTokens = config.oidc && createIdTokens(config.oidc)
+  const signIn = createSignIn({ db, sessions, accounts, idTokens })
   const projects = createProjects({ db, log, accounts, upstream })
   const timelines = createTimelines({ db, log, projects, upstream })
   const credits = createCredits({ accounts, upstream })
@@ -145,9 +150,11 @@ export async function createApp(config: Config, urls: { database: string; upstre
   })
   const agui = createAgui({ db, log, projects, messages, runs })
   const idempotency = createIdempotency({ db })
+  const limits = createLimits({ pool: database.pool, ...config.limits })
   const services: Services = {
     users,
     sessions,
+    signIn,
     accounts,
     projects,
     timelines,
@@ -161,6 +168,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     log,
     idempotency,
     ops: createOps({ db, renders, mintsPerWeek }),
+    limits,
   }
 
   const isReady = async () =>

@@ -22,6 +22,10 @@ const VARIABLES = [
   'OPS_TOKEN',
   'OTEL_EXPORTER_OTLP_ENDPOINT',
   'ALLOWED_ORIGINS',
+  'OIDC_ISSUER',
+  'OIDC_AUDIENCE',
+  'RATE_LIMIT_PER_MINUTE',
+  'GUESTS_PER_MINUTE',
   'TRUST_PROXY',
   'LOG_LEVEL',
   'RENDER_POLL_MS',
@@ -64,6 +68,10 @@ export interface S3Config {
 export interface Config {
   production: boolean
   http: { host: string; port: number; allowedOrigins: string[]; trustProxy: string[] | false }
+  /** Requests of one user, and new guests from one address. */
+  limits: { perMinute: number; guestsPerMinute: number }
+  /** Whose ID tokens sign users in; `null`: nobody's. */
+  oidc: { issuer: string; audience: string } | null
   logLevel: string
   dataDir: string
   /** `url: null` means: the embedded Postgres under `dataDir`. */
@@ -183,6 +191,11 @@ export function toConfig(env: Env): Config {
       allowedOrigins: origins(env.ALLOWED_ORIGINS, why => wrong('ALLOWED_ORIGINS', why)),
       trustProxy: proxies(env.TRUST_PROXY, why => wrong('TRUST_PROXY', why)),
     },
+    limits: {
+      perMinute: integer('RATE_LIMIT_PER_MINUTE', 600, 1, 1_000_000_000),
+      guestsPerMinute: integer('GUESTS_PER_MINUTE', 30, 1, 1_000_000_000),
+    },
+    oidc: oidc(env, production, wrong),
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
     dataDir: resolve(env.DATA_DIR ?? '.data'),
     database: { url: url('DATABASE_URL', ['postgres:', 'postgresql:']) },
@@ -266,6 +279,28 @@ function crashAt(value: string | undefined, wrong: (why: string) => void): Confi
   if (!point)
     wrong('must be a point such as render.after_post, then :kill or :stop, then :n for the n-th time')
   return { point, how: how as 'kill' | 'stop', hit: Number(hit) }
+}
+
+/** Plain http is for an issuer on this machine, and not for production: who answers for it could sign in as anyone. */
+function oidc(
+  env: Env,
+  production: boolean,
+  wrong: (name: keyof Env, why: string) => void,
+): { issuer: string; audience: string } | null {
+  const { OIDC_ISSUER: issuer, OIDC_AUDIENCE: audience } = env
+  if (issuer === undefined && audience === undefined) return null
+  if (issuer === undefined) wrong('OIDC_ISSUER', 'must be set together with OIDC_AUDIENCE')
+  else if (!isIssuer(issuer, production))
+    wrong('OIDC_ISSUER', 'must be a URL that begins with https:// and has neither query nor fragment')
+  if (audience === undefined) wrong('OIDC_AUDIENCE', 'must be set together with OIDC_ISSUER')
+  return { issuer: issuer ?? '', audience: audience ?? '' }
+}
+
+function isIssuer(value: string, production: boolean): boolean {
+  const url = URL.parse(value)
+  if (!url || url.search || url.hash || url.username || url.password) return false
+  const loopback = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(url.hostname)
+  return url.protocol === 'https:' || (url.protocol === 'http:' && loopback && !production)
 }
 
 const list = (value: string) =>

@@ -7,20 +7,32 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import type { Config } from './config.ts'
 import { createLogger, VERSION } from './logger.ts'
 import type { Metrics } from './metrics.ts'
-import { handleError, handleNotFound } from './problems.ts'
+import { handleError } from './problems.ts'
 import { addAuthentication } from './routes/authenticate.ts'
+import { addSecurityHeaders } from './routes/headers.ts'
 import { addRoutes, type Services } from './routes/index.ts'
+import { addJsonParser } from './routes/json-bodies.ts'
+import { limitAddresses, limitUsers } from './routes/limits.ts'
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
+import { refuseMalformed } from './routes/malformed.ts'
+import { addNotFound } from './routes/not-found.ts'
+import { shedLoad } from './routes/overload.ts'
 import { addTusDiscovery } from './routes/resumable.ts'
+import { refuseSlowBodies } from './routes/slow-bodies.ts'
 import { traceRequests } from './routes/traces.ts'
 import type { Tracing } from './tracing.ts'
 
+const SIGNED_IN = [{ bearer: [] }, { cookie: [] }]
 const SECURITY = {
   open: {},
-  'signed-in': { security: [{ bearer: [] }, { cookie: [] }] },
+  optional: { security: [{}, ...SIGNED_IN] },
+  'signed-in': { security: SIGNED_IN },
   ops: { security: [{ operator: [] }] },
 }
 const MAX_BODY_BYTES = 1024 * 1024
+const MAX_CONNECTIONS = 20_000
+const HEADERS_MS = 8_000
+const CHECK_CONNECTIONS_MS = 1_000
 
 /** The HTTP server with every route on it. Listens to nothing yet. */
 export async function createHttp(options: {
@@ -38,12 +50,21 @@ export async function createHttp(options: {
     genReqId: () => randomUUID(),
     trustProxy: config.http.trustProxy,
     bodyLimit: MAX_BODY_BYTES,
+    // The body has limits of its own: an upload may take hours.
+    http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: CHECK_CONNECTIONS_MS },
+    clientErrorHandler: refuseMalformed,
+    frameworkErrors: handleError,
     forceCloseConnections: 'idle',
     ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array', keywords: ['discriminator'] } },
     routerOptions: { maxParamLength: 128 },
   })
   app.setErrorHandler(handleError)
-  app.setNotFoundHandler({ preHandler: [] }, handleNotFound)
+  app.server.maxConnections = MAX_CONNECTIONS
+  addNotFound(app)
+  addSecurityHeaders(app)
+  addJsonParser(app)
+  refuseSlowBodies(app)
+  await shedLoad(app)
   app.addHook('onResponse', async (request, reply) => {
     const { method, id, routeOptions } = request
     // The route's pattern, never the address: an address carries ids and tickets.
@@ -91,7 +112,9 @@ export async function createHttp(options: {
   })
   const { opsToken = null } = config
   const { allowedOrigins } = config.http
+  limitAddresses(app, services.limits)
   addAuthentication(app, services.sessions, { allowedOrigins, opsToken })
+  limitUsers(app, services.limits)
   addTusDiscovery(app, services)
   await app.register(cors, {
     origin: allowedOrigins,
@@ -110,6 +133,8 @@ export async function createHttp(options: {
       'upload-length',
       'upload-expires',
       'upload-metadata',
+      'ratelimit',
+      'ratelimit-policy',
     ],
     maxAge: 3_600,
   })

@@ -31,6 +31,8 @@ t.test('with nothing set, a fresh machine has all it needs', async t => {
   t.match(config, {
     production: false,
     http: { host: '127.0.0.1', port: 8080, allowedOrigins: [], trustProxy: false },
+    limits: { perMinute: 600, guestsPerMinute: 30 },
+    oidc: null,
     logLevel: 'info',
     dataDir: resolve('.data'),
     database: { url: null },
@@ -84,6 +86,10 @@ t.test('every setting reaches its place', async t => {
     OPS_TOKEN: 'ops-secret',
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318/',
     ALLOWED_ORIGINS: 'https://app.example, http://localhost:5173',
+    OIDC_ISSUER: 'https://id.example/realms/studio',
+    OIDC_AUDIENCE: 'reelgate-app',
+    RATE_LIMIT_PER_MINUTE: '1200',
+    GUESTS_PER_MINUTE: '60',
     TRUST_PROXY: '10.0.0.0/8, loopback',
     LOG_LEVEL: 'warn',
     RENDER_POLL_MS: '1000',
@@ -113,6 +119,8 @@ t.test('every setting reaches its place', async t => {
       allowedOrigins: ['https://app.example', 'http://localhost:5173'],
       trustProxy: ['10.0.0.0/8', 'loopback'],
     },
+    limits: { perMinute: 1_200, guestsPerMinute: 60 },
+    oidc: { issuer: 'https://id.example/realms/studio', audience: 'reelgate-app' },
     logLevel: 'warn',
     dataDir: '/var/lib/reelgate',
     database: { url: 'postgres://gate:pass@db.example/reelgate' },
@@ -282,3 +290,31 @@ t.test('where a test has the process die', async t => {
     t.match(mistakesOf({ CRASH_AT: wrong }), [/^CRASH_AT must be a point/], wrong)
   t.match(mistakesOf({ ...PRODUCTION, CRASH_AT: 'run.after_post' }), [/^CRASH_AT .*production/])
 })
+
+t.test(
+  'an issuer is believed over https alone; over http only on this machine, outside production',
+  async t => {
+    const issuer = (OIDC_ISSUER: string, more = {}) =>
+      mistakesOf({ OIDC_ISSUER, OIDC_AUDIENCE: 'app', ...more })
+    for (const good of [
+      'https://id.example',
+      'https://id.example/a/b',
+      'http://127.0.0.1:9',
+      'http://localhost:9',
+    ])
+      t.same(issuer(good), [], good)
+    for (const bad of [
+      'id.example',
+      'http://id.example',
+      'http://127.0.0.1.evil.example',
+      'https://id.example?a=b',
+      'https://id.example#a',
+      'https://user:pass@id.example',
+      'ftp://id.example',
+    ])
+      t.match(issuer(bad), [/^OIDC_ISSUER must be/], bad)
+    t.match(issuer('http://127.0.0.1:9', PRODUCTION), [/^OIDC_ISSUER/])
+    t.match(mistakesOf({ OIDC_ISSUER: 'https://id.example' }), [/^OIDC_AUDIENCE must be set/])
+    t.match(mistakesOf({ OIDC_AUDIENCE: 'app' }), [/^OIDC_ISSUER must be set/])
+  },
+)

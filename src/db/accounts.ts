@@ -168,3 +168,15 @@ export async function replaceSeal(db: Db, userId: string, from: string, to: stri
     .returning({ userId: upstreamAccounts.userId })
   return rows.length > 0
 }
+
+/** Makes another user the owner of an account. Its token is sealed for that one already. */
+export async function giveAccount(
+  db: Db,
+  fromUserId: string,
+  to: { userId: string; sealedToken: string | null },
+): Promise<void> {
+  await db
+    .update(upstreamAccounts)
+    .set({ ...to, mintingUntil: null, updatedAt: sql`now()` })
+    .where(eq(upstreamAccounts.userId, fromUserId))
+}

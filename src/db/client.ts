@@ -31,12 +31,16 @@ export function openDatabase(url: string, onError: (error: Error) => void): Data
   const pool = new pg.Pool({ ...options, application_name: 'reelgate' })
   // Without a listener, an idle connection that the server ends would end this process.
   pool.on('error', onError)
-  // The same for one that is in use, between two statements of a transaction: the next statement reports it.
-  pool.on('connect', client => client.on('error', () => {}))
+  pool.on('connect', outlive)
   const db = drizzle(pool, { schema })
-  const tenants = openTenants(db, { ...options, max: 10 }, onError)
+  const tenants = openTenants(db, options, onError)
   const close = async () => void (await Promise.all([pool.end(), tenants.close()]))
   return { db, pool, tenants, close }
+}
+
+/** A connection that dies in use fails its statements, and would end the process if nobody listened to it as well. */
+export function outlive(client: pg.PoolClient): void {
+  client.on('error', () => {})
 }
 
 /**

@@ -66,7 +66,7 @@ export function listen(
       await connection.connect()
       // Announcements change no row that a crash could lose.
       await connection.query('set synchronous_commit = off')
-      for (const channel of channels) await connection.query(`listen ${channel}`)
+      for (const channel of channels) await connection.query(`listen ${connection.escapeIdentifier(channel)}`)
       client = connection
       on.listening()
       while (!closing.signal.aborted) {

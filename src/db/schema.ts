@@ -14,6 +14,7 @@ import {
   timestamp,
   uniqueIndex,
   uuid,
+  varchar,
 } from 'drizzle-orm/pg-core'
 import type { Problem } from '../problems.ts'
 
@@ -48,12 +49,29 @@ export const clientSessions = pgTable(
     tokenHash: bytea('token_hash').notNull(),
     delivery: text({ enum: ['bearer', 'cookie'] }).notNull(),
     createdAt: at('created_at').notNull().defaultNow(),
+    /** To the day: a session that is not used for long ends before `expiresAt`. */
+    usedAt: at('used_at').notNull().defaultNow(),
     expiresAt: at('expires_at').notNull(),
   },
   t => [
     uniqueIndex('client_sessions_token_hash').on(t.tokenHash),
     index('client_sessions_user').on(t.userId),
     index('client_sessions_expires').on(t.expiresAt),
+  ],
+)
+
+/** Who an identity provider says a user is. A subject means nothing without its issuer. */
+export const identities = pgTable(
+  'identities',
+  {
+    issuer: text().notNull(),
+    subject: text().notNull(),
+    userId: owner(),
+    createdAt: at('created_at').notNull().defaultNow(),
+  },
+  t => [
+    primaryKey({ name: 'identities_pkey', columns: [t.issuer, t.subject] }),
+    index('identities_user').on(t.userId),
   ],
 )
 
@@ -354,4 +372,15 @@ export const idempotencyKeys = pgTable(
     primaryKey({ name: 'idempotency_keys_pkey', columns: [t.userId, t.route, t.key] }),
     index('idempotency_keys_created').on(t.createdAt),
   ],
+)
+
+/** Written by the rate limiter alone. Unlogged, which drizzle cannot say. */
+export const rateLimits = pgTable(
+  'rate_limits',
+  {
+    key: varchar({ length: 255 }).primaryKey(),
+    points: integer().notNull().default(0),
+    expire: bigint({ mode: 'number' }),
+  },
+  t => [index('rate_limits_expire').on(t.expire)],
 )

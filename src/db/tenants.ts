@@ -1,14 +1,15 @@
 import { drizzle } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
-import type { Db } from './client.ts'
+import { type Db, outlive } from './client.ts'
 import * as schema from './schema.ts'
 
-/** Not the owner of a table and no superuser: the policies of migration 0008 decide which rows it sees. */
-const ROLE = 'reelgate_app'
-/** Both together and each time: a connection that comes back from one user never begins with that user. */
+/**
+ * The role owns no table and is no superuser: the policies of migration 0008 decide which rows it sees. Role and user
+ * are set each time: a connection that comes back from one user never begins with that user.
+ */
 const BECOME = {
   name: 'become_user',
-  text: `select set_config('role', '${ROLE}', false), set_config('reelgate.user_id', $1, false)`,
+  text: "select set_config('role', 'reelgate_app', false), set_config('reelgate.user_id', $1, false)",
 }
 const NOBODY = ''
 
@@ -36,7 +37,7 @@ export function openTenants(db: Db, options: pg.PoolConfig, onError: (error: Err
   // In a pipeline, taking the rights costs no round trip of its own.
   const pool = new pg.Pool({ ...options, application_name: 'reelgate tenants', pipeline: true })
   pool.on('error', onError)
-  pool.on('connect', client => client.on('error', () => {}))
+  pool.on('connect', outlive)
   const handles = new WeakMap<pg.PoolClient, Db>()
   let probing: Promise<boolean> | undefined
 

@@ -1,4 +1,4 @@
-import { and, eq, gt, lt, sql } from 'drizzle-orm'
+import { and, eq, lt, sql } from 'drizzle-orm'
 import { type Db, prepared } from './client.ts'
 import { clientSessions, tickets, users } from './schema.ts'
 
@@ -7,6 +7,8 @@ export interface SessionRow {
   sessionId: string
   delivery: 'bearer' | 'cookie'
   expiresAt: Date
+  /** To the day. */
+  usedAt: Date
   user: UserRow
 }
 
@@ -29,20 +31,19 @@ const sessionFields = {
   sessionId: clientSessions.id,
   delivery: clientSessions.delivery,
   expiresAt: clientSessions.expiresAt,
+  usedAt: clientSessions.usedAt,
   user: users,
 }
+
+/** Neither past its end nor unused for too long. */
+const isLiving = sql`${clientSessions.expiresAt} > now() and ${clientSessions.usedAt} > now() - interval '30 days'`
 
 const sessionByToken = prepared(db =>
   db
     .select(sessionFields)
     .from(clientSessions)
     .innerJoin(users, eq(users.id, clientSessions.userId))
-    .where(
-      and(
-        eq(clientSessions.tokenHash, sql.placeholder('tokenHash')),
-        gt(clientSessions.expiresAt, sql`now()`),
-      ),
-    )
+    .where(and(eq(clientSessions.tokenHash, sql.placeholder('tokenHash')), isLiving))
     .prepare('find_client_session'),
 )
 
@@ -51,16 +52,28 @@ export async function findClientSession(db: Db, tokenHash: Buffer): Promise<Sess
   return row
 }
 
-/** Of `sessionIds`, those that are still signed in. */
+/** The session is in use: its idle time begins anew. */
+export async function touchClientSession(db: Db, sessionId: string): Promise<void> {
+  await db.update(clientSessions).set({ usedAt: sql`now()` }).where(eq(clientSessions.id, sessionId))
+}
+
+/** Of `sessionIds`, which have a reader open, those that are still signed in. Reading is using. */
 export async function livingClientSessions(db: Db, sessionIds: string[]): Promise<Set<string>> {
-  const { rows } = await db.execute<{ id: string }>(
-    sql`select id from client_sessions where id = any(${sql.param(sessionIds)}::uuid[]) and expires_at > now()`,
-  )
+  const { rows } = await db.execute<{ id: string }>(sql`
+    with touched as (
+      update client_sessions set used_at = now() where id = any(${sql.param(sessionIds)}::uuid[])
+        and used_at between now() - interval '30 days' and now() - interval '1 day'
+    )
+    select id from client_sessions where id = any(${sql.param(sessionIds)}::uuid[]) and ${isLiving}`)
   return new Set(rows.map(row => row.id))
 }
 
 export async function deleteClientSession(db: Db, sessionId: string): Promise<void> {
   await db.delete(clientSessions).where(eq(clientSessions.id, sessionId))
+}
+
+export async function deleteClientSessionsOf(db: Db, userId: string): Promise<void> {
+  await db.delete(clientSessions).where(eq(clientSessions.userId, userId))
 }
 
 export async function insertTicket(db: Db, ticket: typeof tickets.$inferInsert): Promise<void> {
@@ -75,11 +88,11 @@ export async function redeemTicket(db: Db, ticketHash: Buffer): Promise<SessionR
     .select(sessionFields)
     .from(clientSessions)
     .innerJoin(users, eq(users.id, clientSessions.userId))
-    .where(and(eq(clientSessions.id, ticket.sessionId), gt(clientSessions.expiresAt, sql`now()`)))
+    .where(and(eq(clientSessions.id, ticket.sessionId), isLiving))
   return row
 }
 
 export async function sweepExpired(db: Db): Promise<void> {
   await db.delete(tickets).where(lt(tickets.expiresAt, sql`now()`))
-  await db.delete(clientSessions).where(lt(clientSessions.expiresAt, sql`now()`))
+  await db.delete(clientSessions).where(sql`not (${isLiving})`)
 }

@@ -1,8 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { Sessions } from '../services/users/sessions.ts'
-import type { Users } from '../services/users/users.ts'
+import type { SignIn } from '../services/users/sign-in.ts'
+import type { Users, User as ViewOfUser } from '../services/users/users.ts'
 import { COOKIE } from './authenticate.ts'
 import { Id, named, oneOfWords, strict, Time } from './schemas.ts'
 
@@ -34,12 +35,26 @@ export const MAX_LANGUAGE_LENGTH = 35
 const cookieOptions = { path: '/', secure: true, httpOnly: true, sameSite: 'lax' } as const
 
 /** Signing in and out, and tickets for WebSockets. */
-export const authRoutes: FastifyPluginAsyncTypebox<{ users: Users; sessions: Sessions }> = async (
-  app,
-  { users, sessions },
-) => {
+export const authRoutes: FastifyPluginAsyncTypebox<{
+  users: Users
+  sessions: Sessions
+  signIn: SignIn
+}> = async (app, { users, sessions, signIn }) => {
+  function sendSession(
+    reply: FastifyReply,
+    delivery: 'bearer' | 'cookie',
+    { user, token, expiresAt }: { user: ViewOfUser; token: string; expiresAt: Date },
+  ) {
+    if (delivery === 'cookie') reply.setCookie(COOKIE, token, { ...cookieOptions, expires: expiresAt })
+    return reply.code(201).send({
+      user,
+      ...(delivery === 'bearer' ? { token } : {}),
+      expiresAt: expiresAt.toISOString(),
+    })
+  }
+
   app.post('/v1/auth/guest', {
-    config: { policy: 'open' },
+    config: { policy: 'open', budget: 'guests' },
     schema: {
       tags: ['Signing in'],
       summary: 'Sign in as a new guest',
@@ -48,18 +63,39 @@ export const authRoutes: FastifyPluginAsyncTypebox<{ users: Users; sessions: Ses
     },
     handler: async (request, reply) => {
       const { delivery } = request.body
-      const { user, token, expiresAt } = await users.createGuest({ delivery, language: languageOf(request) })
-      if (delivery === 'cookie') reply.setCookie(COOKIE, token, { ...cookieOptions, expires: expiresAt })
-      return reply.code(201).send({
-        user,
-        ...(delivery === 'bearer' ? { token } : {}),
-        expiresAt: expiresAt.toISOString(),
+      const guest = await users.createGuest({ delivery, language: languageOf(request) })
+      return sendSession(reply, delivery, guest)
+    },
+  })
+
+  app.post('/v1/auth/oidc', {
+    config: { policy: 'optional', budget: 'sign-ins' },
+    schema: {
+      tags: ['Signing in'],
+      summary: 'Sign in with an ID token; a guest who does becomes the account, with all it has',
+      body: Type.Object(
+        {
+          idToken: Type.String({ minLength: 1, maxLength: 16_384 }),
+          nonce: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
+          delivery: oneOfWords('bearer', 'cookie'),
+        },
+        strict,
+      ),
+      response: { 201: SignedIn },
+    },
+    handler: async (request, reply) => {
+      const { delivery } = request.body
+      const session = await signIn.withIdToken({
+        ...request.body,
+        language: languageOf(request),
+        caller: request.session,
       })
+      return sendSession(reply, delivery, session)
     },
   })
 
   app.post('/v1/auth/tickets', {
-    config: { policy: 'signed-in' },
+    config: { policy: 'signed-in', budget: 'tickets' },
     schema: {
       tags: ['Signing in'],
       summary: 'A ticket that opens one WebSocket within 30 seconds',

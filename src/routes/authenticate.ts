@@ -11,7 +11,7 @@ declare module 'fastify' {
   }
   interface FastifyContextConfig {
     /** Who may call the route. A route without one fails at boot. */
-    policy?: 'open' | 'signed-in' | 'ops'
+    policy?: 'open' | 'optional' | 'signed-in' | 'ops'
   }
 }
 
@@ -45,15 +45,17 @@ export function addAuthentication(
     // No route at all: the not-found handler answers, signed in or not.
     if (request.is404 || request.routeOptions.config.policy === 'open') return
     if (request.routeOptions.config.policy === 'ops') return refuseOthers(request, opsToken)
-    request.session = await authenticate(request, sessions, allowedOrigins)
+    const session = await authenticate(request, sessions, allowedOrigins)
+    if (!session && request.routeOptions.config.policy !== 'optional')
+      throw new ProblemError('unauthenticated', 'Sign in, then send the token with the request.')
+    if (session) request.session = session
   })
 }
 
 async function authenticate(request: FastifyRequest, sessions: Sessions, allowedOrigins: string[]) {
   const { token, fromCookie } = credentialOf(request)
   const session = token ? await sessions.find(token) : undefined
-  if (!session) throw new ProblemError('unauthenticated', 'Sign in, then send the token with the request.')
-  if (fromCookie && !SAFE_METHODS.has(request.method)) refuseForgery(request, allowedOrigins)
+  if (session && fromCookie && !SAFE_METHODS.has(request.method)) refuseForgery(request, allowedOrigins)
   return session
 }
 
@@ -78,6 +80,10 @@ function refuseForgery(request: FastifyRequest, allowedOrigins: string[]) {
     throw new ProblemError('csrf_required', 'With the cookie, send the header "X-CSRF: 1".')
   if (!isAllowedOrigin(request, allowedOrigins))
     throw new ProblemError('csrf_required', 'This origin is not among the allowed ones.')
+  // Browsers name the origin of what changes something; one that does not still says whether it was another site.
+  const { origin, 'sec-fetch-site': site } = request.headers
+  if (origin === undefined && site !== undefined && site !== 'same-origin' && site !== 'none')
+    throw new ProblemError('csrf_required', 'The request came from another site and names no origin.')
 }
 
 /** True when the request names no origin, our own, or a configured one. */

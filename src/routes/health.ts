@@ -8,7 +8,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox<{ isReady(): Promise<boolea
   app,
   { isReady },
 ) => {
-  const open = { policy: 'open' } as const
+  const open = { policy: 'open', budget: 'none' } as const
 
   app.get('/healthz', {
     config: open,

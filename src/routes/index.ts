@@ -5,6 +5,7 @@ import type { Agui } from '../services/agui/agui.ts'
 import type { Credits } from '../services/credits.ts'
 import type { EventLog } from '../services/events/log.ts'
 import type { Idempotency } from '../services/idempotency.ts'
+import type { Limits } from '../services/limits.ts'
 import type { Messages } from '../services/messages/messages.ts'
 import type { Ops } from '../services/ops.ts'
 import type { Projects } from '../services/projects.ts'
@@ -14,6 +15,7 @@ import type { Timelines } from '../services/timeline/timeline.ts'
 import type { Resumable } from '../services/uploads/resumable.ts'
 import type { Uploads } from '../services/uploads/uploads.ts'
 import type { Sessions } from '../services/users/sessions.ts'
+import type { SignIn } from '../services/users/sign-in.ts'
 import type { Users } from '../services/users/users.ts'
 import { aguiRoutes } from './agui.ts'
 import { authRoutes } from './auth.ts'
@@ -40,6 +42,7 @@ import { uploadRoutes } from './uploads.ts'
 export interface Services {
   users: Users
   sessions: Sessions
+  signIn: SignIn
   accounts: Accounts
   projects: Projects
   timelines: Timelines
@@ -53,6 +56,7 @@ export interface Services {
   log: EventLog
   idempotency: Idempotency
   ops: Ops
+  limits: Limits
 }
 
 /** The table of contents: every route of the gateway, in front of each its policy, behind it one service. */

@@ -52,7 +52,7 @@ export const liveRoutes: FastifyPluginAsyncTypebox<Options> = async (app, option
     '/v1/live',
     {
       // The credential may come in the first frame, so the socket itself asks for it.
-      config: { policy: 'open' },
+      config: { policy: 'open', budget: 'sockets' },
       websocket: true,
       schema: {
         tags: ['Events'],

@@ -35,7 +35,7 @@ const MessageAnswer = oneOf('kind', {
 
 export const messageRoutes: FastifyPluginAsyncTypebox<{ messages: Messages }> = async (app, { messages }) => {
   app.post('/v1/projects/:id/messages', {
-    config: { policy: 'signed-in', idempotent: true },
+    config: { policy: 'signed-in', idempotent: true, budget: 'messages' },
     schema: {
       tags: ['Messages and runs'],
       summary: 'Say what to do: chat, export, credits, status or upload',

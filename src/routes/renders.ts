@@ -50,7 +50,7 @@ const tags = ['Renders']
 
 export const renderRoutes: FastifyPluginAsyncTypebox<{ renders: Renders }> = async (app, { renders }) => {
   app.post('/v1/projects/:id/renders', {
-    config: { ...signedIn, idempotent: true },
+    config: { ...signedIn, idempotent: true, budget: 'renders' },
     schema: {
       tags,
       summary: 'Export the project; followed to its end whoever watches',
@@ -110,7 +110,7 @@ export const renderRoutes: FastifyPluginAsyncTypebox<{ renders: Renders }> = asy
   })
 
   app.post('/v1/renders/:id/retry', {
-    config: { ...signedIn, idempotent: true },
+    config: { ...signedIn, idempotent: true, budget: 'renders' },
     schema: {
       tags,
       summary: 'One attempt more for a failed render; a lost one is asked for first',

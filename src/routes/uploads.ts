@@ -50,7 +50,7 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<{ uploads: Uploads }> = asy
   })
 
   app.post('/v1/projects/:id/uploads', {
-    config: { ...signedIn, idempotent: true },
+    config: { ...signedIn, idempotent: true, budget: 'uploads' },
     // One route takes two content types, and the schema describes only the JSON one.
     attachValidation: true,
     preValidation: async request => {

@@ -21,6 +21,7 @@ import { type List, listOf } from './lists.ts'
 import { clientState, stateDelta } from './timeline/client-state.ts'
 import type { Credential, UpstreamClient } from './upstream/client.ts'
 import type { Outcome } from './upstream/failures.ts'
+import { languageOf, words } from './words.ts'
 
 /** A project as clients see it. */
 export interface Project {
@@ -192,7 +193,12 @@ async function beginAnew(tx: Db, append: Append, projectId: string) {
   const run = await activeRunId(tx, projectId)
   if (run) await append(projectId, [stateDelta(before, clientState(project))], run)
   await append(projectId, [
-    custom('project.session_replaced', { reason: 'expired' }),
+    custom('project.session_replaced', {
+      reason: 'expired',
+      note: words[languageOf(project.language)].notes.sessionReplaced,
+      // What had been uploaded is gone with the session.
+      media: before.media,
+    }),
     custom('project.updated', toProject(project)),
   ])
 }

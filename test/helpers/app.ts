@@ -12,9 +12,13 @@ import { FAST, TEST_KEYS, temporaryFolder } from './gateway.ts'
 /** The whole gateway in this process, with a database and a quick sandbox of its own. Closed with the test. */
 export async function testApp(
   t: Test,
-  { env = {}, sandbox: options = {} }: { env?: Partial<Env>; sandbox?: SandboxOptions } = {},
+  {
+    env = {},
+    sandbox: options = {},
+    database: shared,
+  }: { env?: Partial<Env>; sandbox?: SandboxOptions; database?: string } = {},
 ) {
-  const database = await testDatabaseUrl(t)
+  const database = shared ?? (await testDatabaseUrl(t))
   const sandbox = await startSandbox(t, options)
   const quiet = { ...FAST, DATA_DIR: await temporaryFolder(t), TOKEN_KEYS: TEST_KEYS, LOG_LEVEL: 'silent' }
   const config = toConfig({ ...readEnv({}), ...quiet, ...env } as Env)

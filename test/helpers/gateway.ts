@@ -25,6 +25,9 @@ export const FAST = {
   RECONCILE_FIRST_MS: '200',
   RECONCILE_EVERY_MS: '200',
   SILENT_END_MS: '400',
+  // Everything in a test comes from one address.
+  RATE_LIMIT_PER_MINUTE: '1000000',
+  GUESTS_PER_MINUTE: '1000000',
 }
 
 export const TEST_KEYS = `test:${Buffer.alloc(32, 7).toString('base64')}`

@@ -3,8 +3,9 @@ import t from 'tap'
 import { WebSocket } from 'ws'
 import { testApp } from '../helpers/app.ts'
 import { follow, type Json, signIn } from '../helpers/client.ts'
+import { query } from '../helpers/cluster.ts'
 
-const { url } = await testApp(t)
+const { url, database } = await testApp(t)
 
 const guest = (body: unknown, headers: Record<string, string> = {}) =>
   fetch(`${url}/v1/auth/guest`, {
@@ -105,4 +106,38 @@ t.test('signing out with the cookie takes it away', async t => {
   t.match(removed, /^__Host-reelgate=;.*Expires=Thu, 01 Jan 1970/)
   for (const attribute of ['Secure', 'Path=/']) t.match(removed, attribute, '__Host- needs it to be replaced')
   t.equal((await me({ cookie })).status, 401)
+})
+
+t.test('a session ends 30 days after its last use, and 180 after its beginning', async t => {
+  const set = (userId: string, column: string, age: string) =>
+    query(
+      database,
+      `update client_sessions set ${column} = now() - interval '${age}' where user_id = '${userId}'`,
+    )
+  const status = async (client: { get(path: string): Promise<Json> }) =>
+    (await client.get('/v1/me')).http.status
+
+  const idle = await signIn(url)
+  const live = await follow(t, idle, await idle.project())
+  const { ticket } = await idle.post('/v1/auth/tickets')
+  await set(idle.userId, 'used_at', '31 days')
+  t.equal(await status(idle), 401)
+  t.equal((await live.closed).code, 4503, 'its readers are let go')
+  const late = new WebSocket(`${url.replace('http', 'ws')}/v1/live?ticket=${ticket}`)
+  t.equal((await once(late, 'close'))[0], 4503)
+
+  const used = await signIn(url)
+  await set(used.userId, 'used_at', '29 days')
+  t.equal(await status(used), 200)
+  await set(used.userId, 'expires_at', '1 second')
+  t.equal(await status(used), 401)
+
+  const back = await signIn(url)
+  await set(back.userId, 'used_at', '29 days')
+  t.equal(await status(back), 200)
+  await query(
+    database,
+    `update client_sessions set used_at = used_at - interval '29 days' where user_id = '${back.userId}'`,
+  )
+  t.equal(await status(back), 200, 'each use begins the time anew')
 })

@@ -69,6 +69,8 @@ t.test('what changes something needs more than the cookie', async t => {
     { cookie, 'x-csrf': '1', origin: 'null' },
     { cookie, 'x-csrf': '1', origin: `${PAGE}.evil.example` },
     { cookie, 'x-csrf': '1', origin: PAGE.replace('https', 'http') },
+    { cookie, 'x-csrf': '1', 'sec-fetch-site': 'cross-site' },
+    { cookie, 'x-csrf': '1', 'sec-fetch-site': 'same-site' },
   ]
   for (const headers of refused) {
     const { status, json } = await change(headers)

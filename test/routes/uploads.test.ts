@@ -7,6 +7,7 @@ import { loadProjectState } from '../../src/db/projects.ts'
 import { createHttp } from '../../src/http.ts'
 import type { Services } from '../../src/routes/index.ts'
 import { createIdempotency } from '../../src/services/idempotency.ts'
+import { createLimits } from '../../src/services/limits.ts'
 import { createSessions } from '../../src/services/users/sessions.ts'
 import { clip, problemOf, setStage, sha256, tiny, until } from '../services/uploads/stage.ts'
 
@@ -19,7 +20,12 @@ async function startHttp(t: Test, options: Parameters<typeof setStage>[1] = {}) 
       logLevel: 'silent',
     },
     // The other routes are there, but nobody calls them.
-    services: { ...stage, sessions, idempotency: createIdempotency(stage) } as unknown as Services,
+    services: {
+      ...stage,
+      sessions,
+      idempotency: createIdempotency(stage),
+      limits: createLimits({ pool: stage.pool, perMinute: 600, guestsPerMinute: 30 }),
+    } as unknown as Services,
     closing: new AbortController().signal,
     isReady: async () => true,
   })

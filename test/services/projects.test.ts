@@ -141,6 +141,10 @@ t.test(
     const project = await projects.create(alice.userId, { language: 'en' })
     const first = await projects.call(project, alice, sessionIn)
     if (first.kind !== 'ok') throw new Error(first.kind)
+    const urls = ['https://media.example/beach.mp4']
+    await projects.call(project, alice, (credential, sessionId) =>
+      upstream.uploadUrls(credential, { sessionId, urls }),
+    )
     sandbox.state.setDraft(first.value, '{"t":[{"tt":0,"sg":[{"d":5000,"m":{"title":"beach"}}]}]}')
     await timelines.view(alice.userId, project.id, 'web')
     const known = await projects.get(alice.userId, project.id)
@@ -166,7 +170,14 @@ t.test(
     t.not(sessionId, first.value)
     t.equal(sessionGeneration, 2)
     t.match(await told(log, project.id, known.cursor), [
-      { name: 'project.session_replaced', value: { reason: 'expired' } },
+      {
+        name: 'project.session_replaced',
+        value: {
+          reason: 'expired',
+          note: /uploads may need to be added again/,
+          media: [{ name: 'beach.mp4' }],
+        },
+      },
       { name: 'project.updated', value: { revision: 2, exportable: false } },
     ])
     t.equal((await told(log, project.id, known.cursor)).length, 2, 'once')

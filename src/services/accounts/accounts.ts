@@ -5,6 +5,7 @@ import {
   ensureAccount,
   findAccount,
   findAccounts,
+  giveAccount,
   keepGuestToken,
   linkToken,
   recordAccountReady,
@@ -18,7 +19,7 @@ import { budgetSpentUntil, claimMint, countUnknownMints, recordMint } from '../.
 import { isDatabaseDown, type Problem, type ProblemCode, ProblemError } from '../../problems.ts'
 import { gather } from '../gather.ts'
 import type { Credential, UpstreamClient } from '../upstream/client.ts'
-import type { Failure, Outcome } from '../upstream/failures.ts'
+import { type Failure, mayHaveArrived, type Outcome } from '../upstream/failures.ts'
 import { type Account, problemOf, userProblem } from '../user-states.ts'
 import { type TokenVault, VaultError } from './token-vault.ts'
 
@@ -49,6 +50,8 @@ export interface Accounts {
   link(caller: Caller, token: string, language: string): Promise<void>
   /** Back to the token that served the user before. */
   unlink(userId: string): Promise<void>
+  /** Gives a user's upstream account to one that has none, sealed anew for its owner. */
+  handOver(tx: Db, fromUserId: string, toUserId: string): Promise<void>
 }
 
 export interface UpstreamStatus {
@@ -164,7 +167,7 @@ export function createAccounts(options: {
       await keep(() => keepGuestToken(db, userId, minted))
       return open((await findAccount(db, userId))!)
     }
-    if (mayHaveBeenDelivered(outcome)) {
+    if (mayHaveArrived(outcome)) {
       // Another one would be a second of the same week. The same client id may get its token again, a little later.
       const unknown = await countUnknownMints(db, account.clientId)
       await rest(account, unknown > 1 ? HOUR_MS : options.rateLimitRetryMs)
@@ -234,6 +237,16 @@ export function createAccounts(options: {
       if (!sharedToken) await recordUpstreamUserId(db, userId, upstreamUserId)
     },
 
+    async handOver(tx, fromUserId, toUserId) {
+      const account = await findAccount(tx, fromUserId)
+      if (!account || (await findAccount(tx, toUserId))) return
+      const { sealedToken } = account
+      await giveAccount(tx, fromUserId, {
+        userId: toUserId,
+        sealedToken: sealedToken && vault.seal(vault.open(sealedToken, fromUserId), toUserId),
+      })
+    },
+
     async status(userId) {
       const account = await findAccount(db, userId)
       if (sharedToken && account?.kind !== 'linked') return { kind: 'shared', state: 'ready' }
@@ -269,9 +282,6 @@ const budgetSpent = (until: Date): Failure => ({
   retryAfterMs: Math.max(0, until.getTime() - Date.now()),
   reason: 'mint_budget',
 })
-
-const mayHaveBeenDelivered = (failure: Failure) =>
-  failure.kind === 'protocol' || (failure.kind === 'transient' && failure.delivered === 'unknown')
 
 /** Minting is rationed: a database that is away for a moment must not cost the token. */
 async function keep<T>(store: () => Promise<T>): Promise<T> {

@@ -6,7 +6,7 @@ import type { RunJob } from '../jobs/jobs.ts'
 import { createNarrator } from '../narration/narrator.ts'
 import type { ClientState } from '../timeline/client-state.ts'
 import type { ProjectState } from '../upstream/client.ts'
-import type { Failure, Outcome } from '../upstream/failures.ts'
+import { mayHaveArrived, type Outcome } from '../upstream/failures.ts'
 import type { Meaning } from '../upstream/frames.ts'
 import { words } from '../words.ts'
 import { createEndings, type Endings, NOTHING_SAID } from './endings.ts'
@@ -200,8 +200,3 @@ const baselineOf = (project: ProjectStateRow, state: ClientState): Baseline => (
   fingerprint: project.fingerprint,
   state,
 })
-
-/** True when the message may have reached the upstream, so that only its state can tell. */
-function mayHaveArrived(failure: Failure): boolean {
-  return failure.kind === 'protocol' || (failure.kind === 'transient' && failure.delivered === 'unknown')
-}

@@ -27,7 +27,8 @@ import type { WorkOptions } from './work.ts'
 
 const MAX_QUEUED = 10
 const STOP_POLL_MS = 1_000
-const STOP_ANSWER_MS = 3_000
+/** The state is read until it rests, which takes two reads and the time between them. */
+const STOP_ANSWER_MS = 5_000
 
 export interface Runs {
   /**

@@ -38,6 +38,11 @@ const UNKNOWN_ID = /not found|does not exist|no such|unknown (render|task|id)/i
 
 export const PROTOCOL: Failure = { kind: 'protocol', delivered: 'unknown' }
 
+/** True when the upstream may have acted although nobody can tell: what must not be done twice is not sent again. */
+export function mayHaveArrived(failure: Failure): boolean {
+  return failure.kind === 'protocol' || (failure.kind === 'transient' && failure.delivered === 'unknown')
+}
+
 /**
  * Turns any answer into its JSON, or into the failure it stands for. The status and the code in the body are
  * independent (upstream-contract §0.8), so a known code decides first, then what the error says, then the status.

@@ -8,16 +8,20 @@ import {
   livingClientSessions,
   redeemTicket,
   type SessionRow,
+  touchClientSession,
 } from '../../db/users.ts'
 
 const SESSION_MS = 180 * 24 * 3_600_000
 const TICKET_MS = 30_000
+/** How exactly the last use is known: writing it down with each request would cost more than the request. */
+const USED_TO_MS = 24 * 3_600_000
 
 export type ClientSession = SessionRow
 
 export interface Sessions {
   /** Opens a session inside `tx`. The token is shown once; the database keeps its hash. */
   open(tx: Db, userId: string, delivery: 'bearer' | 'cookie'): Promise<{ token: string; expiresAt: Date }>
+  /** The session of a token, unless it is 180 days old or has not been used for 30. */
   find(token: string): Promise<ClientSession | undefined>
   /** Of these sessions, those that are still signed in. */
   living(sessionIds: string[]): Promise<Set<string>>
@@ -41,7 +45,13 @@ export function createSessions({ db }: { db: Db }): Sessions {
       })
       return { token, expiresAt }
     },
-    find: async token => (/^rg_[\w-]{43}$/.test(token) ? findClientSession(db, hash(token)) : undefined),
+    async find(token) {
+      if (!/^rg_[\w-]{43}$/.test(token)) return undefined
+      const session = await findClientSession(db, hash(token))
+      if (session && Date.now() - session.usedAt.getTime() > USED_TO_MS)
+        await touchClientSession(db, session.sessionId)
+      return session
+    },
     living: sessionIds => livingClientSessions(db, sessionIds),
     close: sessionId => deleteClientSession(db, sessionId),
     async issueTicket(sessionId) {

@@ -134,6 +134,32 @@ t.test('instructions for a screen go, content stays, actions are offered', async
   }
 })
 
+t.test('each row of upstream-contract §6, phrases', async t => {
+  const rows: [row: string, texts: string[], actions: string[]][] = [
+    ['click [button]', ['Click the Upgrade button.', '点击升级按钮。'], ['credits']],
+    ['open [panel]', ['Open the tracks panel.', '打开轨道面板。'], ['timeline']],
+    ['drag, drop, arrange', ['Drag the clip to the left.', '拖拽片段到左边。'], ['message']],
+    [
+      'preview or view in timeline',
+      ['Preview in timeline.', 'View in timeline.', '在时间线中预览。'],
+      ['timeline'],
+    ],
+    [
+      'Export button, click Export',
+      ['Use the Export button.', 'Click Export.', '点击导出按钮。'],
+      ['export'],
+    ],
+    [
+      'check account, billing, dashboard',
+      ['Check your account.', 'Check the billing page.', '查看账户。'],
+      ['credits'],
+    ],
+  ]
+  for (const [row, texts, actions] of rows)
+    for (const text of texts)
+      t.same(withoutScreenWords(text, languageOf(text)), { text: '', actions }, `${row}: ${text}`)
+})
+
 t.test('content is left alone', async t => {
   for (const text of KEPT.trim().split('\n'))
     t.same(withoutScreenWords(text, languageOf(text)), { text, actions: [] }, text)

@@ -59,6 +59,37 @@ t.test('each recorded stream as a run: legal in AG-UI, with and without streamin
   }
 })
 
+t.test('hostile frames neither kill a run nor block its log', async t => {
+  const deep = (levels: number) => `${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`
+  const text = (value: string) =>
+    `data: ${JSON.stringify({ author: 'nemo_agent', content: { parts: [{ text: value }] } })}\n\n`
+  const frames = [
+    text('One\0two \ud800three. '),
+    'data: {"author":"nemo_agent","content":{"parts":[{"text":"four \\ud83c\\u0000. "}]}}\n\n',
+    `data: {"author":"nemo_agent","timestamp":1e999,"usageMetadata":{"n":${'9'.repeat(5_000)}},"actions":{"stateDelta":{"draft":${deep(50_000)}}}}\n\n`,
+    `data: ${deep(100_000)}\n\n`,
+    `data: ${'['.repeat(200_000)}\n\n`,
+    'data: {"__proto__":{"author":"user"},"constructor":1}\n\n',
+    text('long '.repeat(400_000)),
+    text('The end.'),
+  ]
+  const origin = await startOrigin(t, (request, response) => {
+    request.resume()
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    response.end(frames.join(''))
+  })
+  const hostile = createClient(t, origin.url)
+  const stage = await setStage(t, {
+    upstream: real => ({ ...real, run: (_, message) => hostile.run(alice, message) }),
+  })
+  const run = await stage.say('Hello')
+  await stage.work(run.id)
+  const { state, reply } = await stage.row(run.id)
+  t.equal(state, 'completed')
+  t.match(reply, /^Onetwo \ufffdthree\./)
+  t.equal(textOf(await stage.story(run.id)).length, 1024 * 1024, 'a run has 1 MiB of text')
+})
+
 t.test('the recorded body of a lost session is one', async t => {
   const origin = await startOrigin(t, (request, response) => {
     request.resume()

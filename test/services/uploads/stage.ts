@@ -99,6 +99,7 @@ export async function setStage(
   return {
     ...parts,
     url,
+    pool: database.pool,
     uploads,
     credits: createCredits(parts),
     sandbox,

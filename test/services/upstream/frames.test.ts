@@ -73,6 +73,60 @@ t.test('every recorded stream, whole and byte by byte', async t => {
   }
 })
 
+t.test('each row of upstream-contract §4', async t => {
+  const author = 'nemo_agent'
+  const rows: [row: string, data: string, meanings: object[]][] = [
+    [
+      'text of ADK',
+      '{"content":{"parts":[{"text":"Trimming now."}],"role":"model"},"invocationId":"e-1","author":"nemo_agent","actions":{"stateDelta":{}},"id":"1","timestamp":1773423613.6}',
+      [{ kind: 'text', text: 'Trimming now.', partial: false }],
+    ],
+    [
+      'a tool call',
+      JSON.stringify({
+        content: { parts: [{ functionCall: { name: 'edit_multitrack', args: {} } }] },
+        author,
+      }),
+      [started('edit_multitrack')],
+    ],
+    [
+      'a tool result, whose role is user',
+      JSON.stringify({
+        content: { parts: [{ functionResponse: { name: 'edit_multitrack', response: {} } }], role: 'user' },
+        author,
+      }),
+      [finished('edit_multitrack')],
+    ],
+    ['errorCode', '{"errorCode":"X","errorMessage":"no"}', [{ kind: 'error', code: 'upstream_unavailable' }]],
+    ['error', '{"error":"no"}', [{ kind: 'error', code: 'upstream_unavailable' }]],
+    ['typed text', '{"type":"text","content":"Hi"}', [{ kind: 'text', text: 'Hi', partial: true }]],
+    ['typed tool_call', '{"type":"tool_call","content":"cut"}', [started('cut')]],
+    ['typed tool_result', '{"type":"tool_result","content":"cut"}', [finished('cut')]],
+    ['typed heartbeat', '{"type":"heartbeat","content":""}', [{ kind: 'heartbeat' }]],
+    ['bare text', '{"text":"Hi"}', [{ kind: 'text', text: 'Hi', partial: true }]],
+    ['an empty payload', '', [{ kind: 'heartbeat' }]],
+    [
+      'partial, in snake_case with text and a tool call',
+      '{"partial":false,"content":{"parts":[{"text":"Hi"},{"function_call":{"name":"cut"}}]},"turn_complete":true}',
+      [{ kind: 'text', text: 'Hi', partial: false }, started('cut')],
+    ],
+    [
+      'turnComplete, interrupted, usageMetadata',
+      '{"turnComplete":true,"interrupted":true,"usageMetadata":{}}',
+      [],
+    ],
+    [
+      'stateDelta',
+      '{"actions":{"stateDelta":{"draft":{},"temp:x":1}},"longRunningToolIds":[]}',
+      [{ kind: 'state', keys: ['draft'] }],
+    ],
+    ['a thought', '{"content":{"parts":[{"text":"hm","thought":true}]},"author":"nemo_agent"}', []],
+    ['an unknown frame', '{"surprise":1}', [{ kind: 'skipped' }]],
+    ['a broken frame', '{"content":', [{ kind: 'skipped' }]],
+  ]
+  for (const [row, data, meanings] of rows) t.same(readFrame(data), meanings, row)
+})
+
 t.test('the three shapes', async t => {
   const parts = [{ text: 'Trimming now.' }]
   t.same(adk({ content: { parts, role: 'model' } }), [

@@ -1,0 +1,43 @@
+import type { FastifyInstance } from 'fastify'
+
+/** Answers are data: nothing in them is a page, is kept by a cache, runs a script or is framed. */
+const DATA = {
+  'strict-transport-security': 'max-age=63072000; includeSubDomains',
+  'x-content-type-options': 'nosniff',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-store',
+}
+
+/** The API reference is the one page: its script and styles stand in it and beside it, and it reads this API alone. */
+const PAGE = {
+  'content-security-policy': [
+    "default-src 'none'",
+    "script-src 'self' 'unsafe-inline'",
+    "style-src 'self' 'unsafe-inline'",
+    "img-src 'self' data: blob:",
+    "font-src 'self' data:",
+    "worker-src 'self' blob:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join('; '),
+  'cache-control': 'no-cache',
+}
+
+/** Tells browsers what an answer must never be used for. A route may set a header of its own instead. */
+export function addSecurityHeaders(app: FastifyInstance) {
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.headers(DATA)
+    done()
+  })
+}
+
+/** The same for the plugin that serves the API reference. */
+export function addPageHeaders(app: FastifyInstance) {
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.headers(PAGE)
+    done()
+  })
+}

@@ -1,0 +1,25 @@
+import { randomUUID } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { toProblem } from '../problems.ts'
+
+const STATUS: Record<string, [status: number, text: string, detail: string]> = {
+  HPE_HEADER_OVERFLOW: [431, 'Request Header Fields Too Large', 'The headers are too large.'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'Request Timeout', 'The request did not arrive in time.'],
+}
+const MALFORMED: [number, string, string] = [400, 'Bad Request', 'This is not HTTP as it should be.']
+
+/** Answers bytes that are no request. They may have been meant to be read differently by a proxy: the connection ends. */
+export function refuseMalformed(error: Error & { code?: string }, socket: Socket) {
+  const { _httpMessage: answer } = socket as Socket & { _httpMessage?: ServerResponse }
+  // In the middle of another answer, ours would be read as part of it.
+  if (error.code === 'ECONNRESET' || !socket.writable || answer?.headersSent) return socket.destroy()
+  const [status, text, detail] = STATUS[error.code ?? ''] ?? MALFORMED
+  const problem = toProblem('invalid_request', detail)
+  const body = JSON.stringify({ ...problem, status, requestId: randomUUID() })
+  socket.end(
+    `HTTP/1.1 ${status} ${text}\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+    () => socket.destroy(),
+  )
+}
