@@ -1,10 +1,5 @@
-CREATE TABLE IF NOT EXISTS "mints" (
-	"id" uuid PRIMARY KEY NOT NULL,
-	"user_id" uuid NOT NULL,
-	"client_id" uuid NOT NULL,
-	"outcome" text NOT NULL,
-	"at" timestamp (3) with time zone DEFAULT now() NOT NULL
-);
+-- It names users, and nobody but the owner of the tables has to do with it.
+ALTER TABLE "mints" ENABLE ROW LEVEL SECURITY;
 --> statement-breakpoint
 CREATE SCHEMA ops;
 --> statement-breakpoint
@@ -13,7 +8,8 @@ COMMENT ON SCHEMA ops IS 'What operators read: names are stable, nothing in it i
 CREATE VIEW ops.renders AS
 SELECT id, project_id, user_id, platform, state, progress, attempts, polls, format, quality, revision,
 	problem ->> 'code' AS problem_code, draft IS NOT NULL AS has_draft, file_bytes, duration_ms,
-	cancel_requested_at, next_poll_at, lease IS NOT NULL AS claimed, created_at, submitted_at, completed_at
+	cancel_requested_at, next_poll_at, lease IS NOT NULL AS claimed, created_at, submitted_at, completed_at,
+	needs_user_since
 FROM public.renders;
 --> statement-breakpoint
 CREATE VIEW ops.render_attempts AS
@@ -98,6 +94,7 @@ COMMENT ON COLUMN ops.renders.claimed IS 'A worker has it in hand';
 COMMENT ON COLUMN ops.renders.created_at IS 'When it was asked for';
 COMMENT ON COLUMN ops.renders.submitted_at IS 'When the current attempt began';
 COMMENT ON COLUMN ops.renders.completed_at IS 'When the film was ready';
+COMMENT ON COLUMN ops.renders.needs_user_since IS 'Since when it waits for its user, whose account cannot be used; null when it does not';
 --> statement-breakpoint
 COMMENT ON VIEW ops.render_attempts IS 'Submissions of renders to the backend';
 --> statement-breakpoint
@@ -160,7 +157,7 @@ COMMENT ON COLUMN ops.accounts.updated_at IS 'When it last changed';
 --> statement-breakpoint
 COMMENT ON VIEW ops.mint_budget IS 'Tokens asked for in the last 7 days, of which the backend gives one address about 10; one row';
 --> statement-breakpoint
-COMMENT ON COLUMN ops.mint_budget.budget IS 'Tokens the backend gives one address in 7 days';
+COMMENT ON COLUMN ops.mint_budget.budget IS 'Tokens the backend gives one address in 7 days; the gateways may be set to another number (MINTS_PER_WEEK)';
 COMMENT ON COLUMN ops.mint_budget.delivered IS 'Asked for and received';
 COMMENT ON COLUMN ops.mint_budget.unknown IS 'Asked for without an answer: counted as spent';
 COMMENT ON COLUMN ops.mint_budget.refused IS 'Refused by the backend, which costs nothing';
@@ -174,7 +171,7 @@ COMMENT ON COLUMN ops.queues.waiting IS 'Jobs that could start now';
 COMMENT ON COLUMN ops.queues.deferred IS 'Jobs that start later';
 COMMENT ON COLUMN ops.queues.active IS 'Jobs at work';
 COMMENT ON COLUMN ops.queues.failed IS 'Jobs that have failed for good, kept for a day';
-COMMENT ON COLUMN ops.queues.blocked_keys IS 'Projects whose jobs wait behind one that has failed for good';
+COMMENT ON COLUMN ops.queues.blocked_keys IS 'Keys (of runs: projects) whose jobs wait behind one that has failed for good';
 COMMENT ON COLUMN ops.queues.oldest_waiting_at IS 'Since when the oldest of the waiting jobs could have started';
 --> statement-breakpoint
 REVOKE ALL ON FUNCTION ops.read_queues() FROM PUBLIC;

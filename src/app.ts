@@ -56,7 +56,9 @@ export async function createApp(config: Config, urls: { database: string; upstre
 
   const database = openDatabase(urls.database, report)
   const { db } = database
-  const metrics = config.opsToken === null ? null : createMetrics(database)
+  const { mintsPerWeek } = config.upstream
+  const pools = { main: database.pool, tenants: database.tenants.pool }
+  const metrics = config.opsToken === null ? null : createMetrics({ db, pools, mintsPerWeek })
   const tracing = config.traces.endpoint === null ? null : await createTracing(config.traces.endpoint)
   const observers = { metrics, tracing }
   const client = createUpstreamClient({
@@ -79,7 +81,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const retention = createRetention({ db, keepDays })
   const jobs = await createJobs({ url: urls.database, onError: report, traceparent: tracing?.traceparent })
 
-  const { sharedToken, webUrl, rateLimitRetryMs, mintsPerWeek } = config.upstream
+  const { sharedToken, webUrl, rateLimitRetryMs } = config.upstream
   const sessions = createSessions({ db })
   const users = createUsers({ db, sessions })
   const accounts = createAccounts({
@@ -168,7 +170,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     credits,
     log,
     idempotency,
-    ops: createOps({ db, renders }),
+    ops: createOps({ db, renders, mintsPerWeek }),
     limits,
   }
 

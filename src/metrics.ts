@@ -36,7 +36,13 @@ const FRESH_MS = 5_000
 const PATIENCE_MS = 3_000
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
-export function createMetrics({ db, pool }: { db: Db; pool: Pool }): Metrics {
+export function createMetrics(options: {
+  db: Db
+  /** By name; what each label `pool` says. */
+  pools: Record<string, Pool>
+  mintsPerWeek: number
+}): Metrics {
+  const { db, pools, mintsPerWeek } = options
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -99,8 +105,8 @@ export function createMetrics({ db, pool }: { db: Db; pool: Pool }): Metrics {
     DELIVERY_SECONDS,
   )
   const readers = gauge('reelgate_readers', 'Open WebSockets and event streams of users')
-  const connections = gauge('reelgate_db_pool_connections', 'Connections to Postgres', 'state')
-  const waiting = gauge('reelgate_db_pool_waiting_requests', 'Statements that wait for a connection')
+  const connections = gauge('reelgate_db_pool_connections', 'Connections to Postgres', 'pool', 'state')
+  const waiting = gauge('reelgate_db_pool_waiting_requests', 'Statements that wait for a connection', 'pool')
   const databaseUp = gauge('reelgate_database_up', 'Whether the database answered this scrape: 1 or 0')
   const byKind = {
     renders: gauge('reelgate_renders', 'Renders that have not ended; the same on every instance', 'state'),
@@ -139,7 +145,7 @@ export function createMetrics({ db, pool }: { db: Db; pool: Pool }): Metrics {
       Promise.all(kinds.map(kind => countActive(db, kind))),
       renderPollLagSeconds(db),
       readQueues(db),
-      readMintBudget(db),
+      readMintBudget(db, mintsPerWeek),
     ])
     for (const metric of fromDatabase) metric.reset()
     for (const [i, kind] of kinds.entries()) {
@@ -217,9 +223,11 @@ export function createMetrics({ db, pool }: { db: Db; pool: Pool }): Metrics {
     async page() {
       await refresh()
       readers.set(readerCount())
-      connections.set({ state: 'idle' }, pool.idleCount)
-      connections.set({ state: 'busy' }, pool.totalCount - pool.idleCount)
-      waiting.set(pool.waitingCount)
+      for (const [name, { totalCount, idleCount, waitingCount }] of Object.entries(pools)) {
+        connections.set({ pool: name, state: 'idle' }, idleCount)
+        connections.set({ pool: name, state: 'busy' }, totalCount - idleCount)
+        waiting.set({ pool: name }, waitingCount)
+      }
       return { contentType: registry.contentType, text: await registry.metrics() }
     },
   }

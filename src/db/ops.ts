@@ -42,6 +42,7 @@ export const opsRenders = ops.table('renders', {
   createdAt: at('created_at').notNull(),
   submittedAt: at('submitted_at'),
   completedAt: at('completed_at'),
+  needsUserSince: at('needs_user_since'),
 })
 
 export const opsRuns = ops.table('runs', {

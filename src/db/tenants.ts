@@ -14,6 +14,7 @@ const BECOME = {
 const NOBODY = ''
 
 export interface Tenants {
+  pool: pg.Pool
   /** Whether the role is there and may be taken: a migration that was not allowed to make it only says so. */
   guarded(): Promise<boolean>
   close(): Promise<void>
@@ -85,7 +86,7 @@ export function openTenants(db: Db, options: pg.PoolConfig, onError: (error: Err
     return result.value
   })
 
-  return { guarded, close: () => pool.end() }
+  return { pool, guarded, close: () => pool.end() }
 }
 
 /** No such role, or no membership in it. */

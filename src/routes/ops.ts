@@ -31,6 +31,7 @@ const OpsRender = named(
     createdAt: Time,
     submittedAt: optional(Time),
     completedAt: optional(Time),
+    needsUserSince: optional(Time),
   }),
 )
 

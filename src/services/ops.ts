@@ -34,7 +34,9 @@ export interface Ops {
   advance(id: string): Promise<Item>
 }
 
-export function createOps({ db, renders }: { db: Db; renders: Pick<Renders, 'wake'> }): Ops {
+export function createOps(options: { db: Db; renders: Pick<Renders, 'wake'>; mintsPerWeek: number }): Ops {
+  const { db, renders, mintsPerWeek } = options
+
   async function overviewOf(kind: Kind) {
     const [active, windows] = await Promise.all([countActive(db, kind), summarize(db, kind)])
     const oldest = Math.min(...active.map(({ oldestAt }) => oldestAt?.getTime() ?? Number.POSITIVE_INFINITY))
@@ -51,7 +53,7 @@ export function createOps({ db, renders }: { db: Db; renders: Pick<Renders, 'wak
         overviewOf('renders'),
         overviewOf('runs'),
         overviewOf('uploads'),
-        readMintBudget(db),
+        readMintBudget(db, mintsPerWeek),
         readQueues(db),
       ])
       return { renders, runs, uploads, mintBudget: toItem(mintBudget), queues: queues.map(toItem) }

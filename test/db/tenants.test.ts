@@ -158,7 +158,7 @@ async function plainOwner(t: Test, rights: string) {
   const admin = await testDatabaseUrl(t)
   const name = `owner_${randomUUIDv7().replaceAll('-', '')}`
   await query(admin, `create role ${name} login password 'plain' ${rights}`)
-  await query(admin, 'drop schema public cascade')
+  await query(admin, 'drop schema public, ops cascade')
   const database = new URL(admin).pathname.slice(1)
   await query(admin, `alter database ${database} owner to ${name}`)
   t.teardown(() => query(admin, `drop owned by ${name} cascade; drop role ${name}`).catch(() => {}))
