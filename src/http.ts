@@ -9,7 +9,7 @@ import { createLogger, VERSION } from './logger.ts'
 import type { Metrics } from './metrics.ts'
 import { handleError } from './problems.ts'
 import { addAuthentication } from './routes/authenticate.ts'
-import { addSecurityHeaders } from './routes/headers.ts'
+import { addSecurityHeaders, DATA_HEADERS } from './routes/headers.ts'
 import { addRoutes, type Services } from './routes/index.ts'
 import { addJsonParser } from './routes/json-bodies.ts'
 import { limitAddresses, limitUsers } from './routes/limits.ts'
@@ -53,7 +53,8 @@ export async function createHttp(options: {
     // The body has limits of its own: an upload may take hours.
     http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: CHECK_CONNECTIONS_MS },
     clientErrorHandler: refuseMalformed,
-    frameworkErrors: handleError,
+    // What is no address at all meets no hook.
+    frameworkErrors: (error, request, reply) => handleError(error, request, reply.headers(DATA_HEADERS)),
     forceCloseConnections: 'idle',
     ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array', keywords: ['discriminator'] } },
     routerOptions: { maxParamLength: 128 },
@@ -82,6 +83,12 @@ export async function createHttp(options: {
   await app.register(websocket, {
     // Sockets are closed where they are served, with a code that tells a restart from a crash.
     preClose: done => done(),
+    errorHandler(error, socket, request) {
+      // A frame that is none is its client's failure: whoever sends many must not fill the log.
+      const isClients = /^(WS_ERR_|ECONNRESET|EPIPE)/.test((error as { code?: string }).code ?? '')
+      request.log[isClients ? 'debug' : 'error']({ err: error }, 'socket failed')
+      socket.terminate()
+    },
     options: {
       maxPayload: MAX_FRAME_BYTES,
       perMessageDeflate: false,

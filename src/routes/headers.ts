@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 
 /** Answers are data: nothing in them is a page, is kept by a cache, runs a script or is framed. */
-const DATA = {
+export const DATA_HEADERS = {
   'strict-transport-security': 'max-age=63072000; includeSubDomains',
   'x-content-type-options': 'nosniff',
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
@@ -29,7 +29,7 @@ const PAGE = {
 /** Tells browsers what an answer must never be used for. A route may set a header of its own instead. */
 export function addSecurityHeaders(app: FastifyInstance) {
   app.addHook('onRequest', (_request, reply, done) => {
-    reply.headers(DATA)
+    reply.headers(DATA_HEADERS)
     done()
   })
 }

@@ -32,15 +32,15 @@ const CLOSE = {
 } as const satisfies Record<string, [code: number, text: string]>
 
 export const Text = Type.String({ minLength: 1, maxLength: 256 })
-const Frame = Compile(
-  Type.Union([
-    Type.Object({ type: Type.Literal('hello'), token: Text }, strict),
-    Type.Object({ type: Type.Literal('hello'), ticket: Text }, strict),
-    Type.Object({ type: Type.Literal('subscribe'), projectId: Text, after: Type.Optional(Text) }, strict),
-    Type.Object({ type: Type.Literal('unsubscribe'), projectId: Text }, strict),
-    Type.Object({ type: Type.Literal('ping') }, strict),
-  ]),
-)
+/** What a client may send. */
+export const ClientFrame = Type.Union([
+  Type.Object({ type: Type.Literal('hello'), token: Text }, strict),
+  Type.Object({ type: Type.Literal('hello'), ticket: Text }, strict),
+  Type.Object({ type: Type.Literal('subscribe'), projectId: Text, after: Type.Optional(Text) }, strict),
+  Type.Object({ type: Type.Literal('unsubscribe'), projectId: Text }, strict),
+  Type.Object({ type: Type.Literal('ping') }, strict),
+])
+const Frame = Compile(ClientFrame)
 
 interface SocketOptions {
   log: EventLog
