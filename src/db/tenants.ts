@@ -78,7 +78,8 @@ export function openTenants(db: Db, options: pg.PoolConfig, onError: (error: Err
     const client = await pool.connect()
     const [became, result] = await Promise.allSettled([
       client.query(BECOME, [userId]),
-      work(handleOf(client)),
+      // A throw before its first wait must not keep the connection.
+      (async () => work(handleOf(client)))(),
     ])
     client.release(became.status === 'rejected')
     if (became.status === 'rejected') throw became.reason
