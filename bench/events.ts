@@ -201,7 +201,9 @@ async function idle(peer: Peer, server: Server): Promise<number> {
   return ((after - before) * 1024) / IDLE_READERS
 }
 
-const settle = () => new Promise(resolve => setTimeout(resolve, 1_500))
+async function settle() {
+  await new Promise(resolve => setTimeout(resolve, 1_500))
+}
 
 async function signIn(url: string) {
   const { token } = await post(`${url}/v1/auth/guest`, { delivery: 'bearer' })

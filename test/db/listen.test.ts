@@ -4,23 +4,29 @@ import t, { type Test } from 'tap'
 import { listen } from '../../src/db/listen.ts'
 import { query } from '../helpers/cluster.ts'
 import { testDatabaseUrl } from '../helpers/database.ts'
+import { simpleQuery, tcpProxy } from '../helpers/tcp-proxy.ts'
 
 /** What a listener reports, in order, and the wait for the next report of a kind. */
-function listenTo(t: Test, url: string, channels: string[], onNotification = (_: string) => {}) {
+function listenTo(t: Test, url: string, channels: string[], onNotification = (_: string) => {}, times = {}) {
   const reports: string[] = []
   let wake = () => {}
   const report = (text: string) => {
     reports.push(text)
     wake()
   }
-  const listener = listen(url, channels, {
-    notification(channel, payload) {
-      report(`${channel} ${payload}`)
-      onNotification(payload)
+  const listener = listen(
+    url,
+    channels,
+    {
+      notification(channel, payload) {
+        report(`${channel} ${payload}`)
+        onNotification(payload)
+      },
+      listening: () => report('listening'),
+      error: error => report(`error ${(error as Error).message}`),
     },
-    listening: () => report('listening'),
-    error: error => report(`error ${(error as Error).message}`),
-  })
+    times,
+  )
   t.teardown(() => listener.close())
   return {
     listener,
@@ -67,6 +73,45 @@ t.test('a handler that throws is reported; the next announcement comes', async t
   await query(url, `notify one, 'no json'; notify one, '[]'`)
   await until(/one \[\]/)
   t.match(reports, ['listening', 'one no json', /^error .*JSON/, 'one []'])
+})
+
+const QUICK = { heartbeatMs: 100, answerMs: 1_500 }
+
+t.test('a connection that goes nowhere is noticed and made anew', async t => {
+  const url = await testDatabaseUrl(t)
+  const proxy = await tcpProxy(t, url)
+  const { reports, until } = listenTo(t, proxy.url, ['one'], undefined, QUICK)
+  await until(/listening/)
+  proxy.blackHole()
+  await until(/^error/)
+  proxy.restore()
+  await until(/listening/, 2)
+  await query(url, `notify one, 'a'`)
+  await until(/one a/)
+  t.notMatch(reports.join(), /beat/, 'what it says to itself is nobody’s business')
+})
+
+t.test('a connection that no longer listens, though it answers', async t => {
+  const url = await testDatabaseUrl(t)
+  const proxy = await tcpProxy(t, url)
+  const { reports, until } = listenTo(t, proxy.url, ['one'], undefined, {
+    heartbeatMs: 1_000,
+    answerMs: 1_500,
+  })
+  await until(/listening/)
+  await proxy.inject(simpleQuery('unlisten *'))
+  await until(/listening/, 2)
+  t.match(reports[1], /^error Nothing is heard on one/)
+  await query(url, `notify one, 'a'`)
+  await until(/one a/)
+})
+
+t.test('announcements of two listeners reach each other', async t => {
+  const url = await testDatabaseUrl(t)
+  const [a, b] = [listenTo(t, url, ['one']), listenTo(t, url, ['one'])]
+  await Promise.all([a.until(/listening/), b.until(/listening/)])
+  a.listener.notify('one', 'from a')
+  await b.until(/one from a/)
 })
 
 t.test('while the database is away it goes on trying, and closing ends that at once', async t => {

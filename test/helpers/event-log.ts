@@ -13,9 +13,9 @@ export async function setStage(t: Test) {
   const { db } = database
   const { id: userId } = await insertUser(db, { id: randomUUIDv7(), kind: 'guest', language: 'en' })
   const project = () => insertProject(db, { id: randomUUIDv7(), userId, name: 'Holiday', language: 'en' })
-  async function open(hints: boolean) {
-    const database = openDatabase(url, () => {})
-    const log = await createEventLog({ database, url, onError: () => {}, hints })
+  async function open(hints: boolean, at = url) {
+    const database = openDatabase(at, () => {})
+    const log = await createEventLog({ database, url: at, onError: () => {}, hints })
     t.teardown(async () => {
       await log.close()
       await database.close()
