@@ -10,6 +10,7 @@ ALTER TABLE "idempotency_keys" ENABLE ROW LEVEL SECURITY;--> statement-breakpoin
 -- Without a policy nobody but the owner sees anything.
 ALTER TABLE "users" ENABLE ROW LEVEL SECURITY;--> statement-breakpoint
 ALTER TABLE "client_sessions" ENABLE ROW LEVEL SECURITY;--> statement-breakpoint
+ALTER TABLE "identities" ENABLE ROW LEVEL SECURITY;--> statement-breakpoint
 ALTER TABLE "tickets" ENABLE ROW LEVEL SECURITY;--> statement-breakpoint
 ALTER TABLE "upstream_accounts" ENABLE ROW LEVEL SECURITY;--> statement-breakpoint
 CREATE POLICY "own" ON "projects" USING (user_id = nullif(current_setting('reelgate.user_id', true), '')::uuid);--> statement-breakpoint

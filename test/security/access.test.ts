@@ -49,7 +49,7 @@ const before = await snapshot()
 
 t.test('a route that does not say who may call it stops the start', async t => {
   const app = Fastify()
-  addAuthentication(app, {} as Sessions, [])
+  addAuthentication(app, {} as Sessions, { allowedOrigins: [], opsToken: null })
   app.get('/v1/forgotten', async () => 'secret')
   await t.rejects(Promise.resolve(app.ready()), { message: 'GET /v1/forgotten declares no policy' })
 })

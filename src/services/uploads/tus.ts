@@ -125,7 +125,9 @@ const DETAILS: Record<number, [code: Problem['code'], detail: string]> = {
 
 function problemOf(error: unknown): Problem | undefined {
   if (error instanceof ProblemError) return error.problem
-  const { name, status_code } = error as { name?: string; status_code?: number }
+  const { name, code, status_code } = error as { name?: string; code?: string; status_code?: number }
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return toProblem('storage_full', 'The disk is full. What has arrived is kept: go on later.')
   if (name === 'LockTimeoutError')
     return toProblem('upload_interrupted', 'Another request is still writing this upload. Try again.')
   return refusalOf(status_code ?? 500)
