@@ -17,6 +17,7 @@ import { refuseMalformed } from './routes/malformed.ts'
 import { addNotFound } from './routes/not-found.ts'
 import { shedLoad } from './routes/overload.ts'
 import { refuseSlowBodies } from './routes/slow-bodies.ts'
+import { dropSlowReaders } from './routes/slow-readers.ts'
 
 const MAX_BODY_BYTES = 1024 * 1024
 const SIGNED_IN = [{ bearer: [] }, { cookie: [] }]
@@ -53,6 +54,7 @@ export async function createHttp(options: {
   addSecurityHeaders(app)
   addJsonParser(app)
   refuseSlowBodies(app)
+  dropSlowReaders(app)
   await shedLoad(app)
   app.addHook('onResponse', async (request, reply) => {
     const { method, id, routeOptions } = request
