@@ -19,6 +19,7 @@ import { addNotFound } from './routes/not-found.ts'
 import { shedLoad } from './routes/overload.ts'
 import { addTusDiscovery } from './routes/resumable.ts'
 import { refuseSlowBodies } from './routes/slow-bodies.ts'
+import { dropSlowReaders } from './routes/slow-readers.ts'
 import { traceRequests } from './routes/traces.ts'
 import type { Tracing } from './tracing.ts'
 
@@ -65,6 +66,7 @@ export async function createHttp(options: {
   addSecurityHeaders(app)
   addJsonParser(app)
   refuseSlowBodies(app)
+  dropSlowReaders(app)
   await shedLoad(app)
   app.addHook('onResponse', async (request, reply) => {
     const { method, id, routeOptions } = request

@@ -1,0 +1,26 @@
+import type { Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+
+const PACE = { everyMs: 60_000, bytes: 30_000 }
+
+/** Ends connections that hardly take what has been written to them: a reader of a byte a second holds all the rest. */
+export function dropSlowReaders(app: FastifyInstance, { everyMs, bytes } = PACE) {
+  const open = new Set<Socket>()
+  /** What those that were behind at the last look had taken by then. */
+  const taken = new WeakMap<Socket, number>()
+
+  app.server.on('connection', (socket: Socket) => {
+    open.add(socket)
+    socket.once('close', () => open.delete(socket))
+  })
+  const timer = setInterval(() => {
+    for (const socket of open) {
+      const before = taken.get(socket)
+      const now = socket.bytesWritten - socket.writableLength
+      if (socket.writableLength === 0) taken.delete(socket)
+      else if (before !== undefined && now - before < bytes) socket.destroy()
+      else taken.set(socket, now)
+    }
+  }, everyMs).unref()
+  app.addHook('onClose', async () => clearInterval(timer))
+}
