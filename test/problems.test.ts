@@ -33,6 +33,7 @@ t.test('the codes and their statuses, as clients know them', async t => {
     url_not_allowed: 422,
     content_filtered: 422,
     file_too_large: 413,
+    storage_full: 507,
     unsupported_media: 415,
     credits_exhausted: 402,
     upgrade_required: 403,

@@ -1,5 +1,5 @@
 import { randomUUIDv7 } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { eq, sql } from 'drizzle-orm'
 import pg from 'pg'
 import t, { type Test } from 'tap'
@@ -194,8 +194,9 @@ t.test('notices tell an owner what is missing', async t => {
   const notices: string[] = []
   client.on('notice', notice => notices.push(notice.message ?? ''))
   await client.query('begin')
-  for (const file of ['0000_spine', '0008_tenants'])
-    await client.query(await readFile(new URL(`../../migrations/${file}.sql`, import.meta.url), 'utf8'))
+  const migrations = new URL('../../migrations/', import.meta.url)
+  for (const file of (await readdir(migrations)).filter(name => name.endsWith('.sql')).sort())
+    await client.query(await readFile(new URL(file, migrations), 'utf8'))
   await client.query('rollback')
   t.match(notices.join('\n'), /may not become reelgate_app; docs\/security\.md/)
 })
