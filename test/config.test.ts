@@ -46,6 +46,7 @@ t.test('with nothing set, a fresh machine has all it needs', async t => {
     tokenKeys: null,
     runs: { limitMs: 900_000, silenceMs: 600_000, noticeMs: 120_000 },
     uploads: { maxBytes: 500_000_000 },
+    events: { keepDays: 30, hints: true, readersPerUser: 20 },
     opsToken: null,
   })
   t.same(configOf({ PORT: '  ', LOG_LEVEL: '', NEMO_TOKEN: ' ' }), config, 'blank is unset')
@@ -87,6 +88,9 @@ t.test('every setting reaches its place', async t => {
     RECONCILE_EVERY_MS: '7000',
     RECONCILE_READS: '8',
     MAX_UPLOAD_BYTES: '9000',
+    EVENTS_KEEP_DAYS: '7',
+    EVENTS_HINTS: 'false',
+    EVENTS_READERS_PER_USER: '5',
   })
   t.same(config, {
     production: true,
@@ -120,6 +124,7 @@ t.test('every setting reaches its place', async t => {
     },
     renders: { pollMs: 1000 },
     uploads: { maxBytes: 9000 },
+    events: { keepDays: 7, hints: false, readersPerUser: 5 },
     opsToken: 'ops-secret',
   })
 })
