@@ -48,6 +48,7 @@ t.test('with nothing set, a fresh machine has all it needs', async t => {
     tokenKeys: null,
     runs: { limitMs: 900_000, silenceMs: 600_000, noticeMs: 120_000 },
     uploads: { maxBytes: 500_000_000, spoolQuotaBytes: 20_000_000_000, s3: null },
+    events: { keepDays: 30, hints: true, readersPerUser: 20 },
     opsToken: null,
   })
   t.same(configOf({ PORT: '  ', LOG_LEVEL: '', NEMO_TOKEN: ' ' }), config, 'blank is unset')

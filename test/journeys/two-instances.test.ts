@@ -1,7 +1,7 @@
 import t from 'tap'
-import { asUser, follow, isCustom, runEnded, signIn } from '../helpers/client.ts'
+import { asUser, follow, isCustom, type Json, runEnded, signIn } from '../helpers/client.ts'
 import { testDatabaseUrl } from '../helpers/database.ts'
-import { startGateway } from '../helpers/gateway.ts'
+import { startGateway, until } from '../helpers/gateway.ts'
 import { checkJournal } from '../helpers/journal.ts'
 import { startSandbox } from '../sandbox/helpers.ts'
 
@@ -47,6 +47,41 @@ t.test('two gateways on one database are one gateway', async t => {
     'one session for one project',
   )
 })
+
+for (const EVENTS_HINTS of ['true', 'false'])
+  t.test(
+    `an instance dies with readers on it, hints ${EVENTS_HINTS}: elsewhere they miss nothing`,
+    async t => {
+      const sandbox = await startSandbox(t, { speed: { textMs: 2_000, editMs: 200, chunkMs: 5 } })
+      const env = { DATABASE_URL: await testDatabaseUrl(t), NEMO_API_URL: sandbox.url, EVENTS_HINTS }
+      const [a, b] = await Promise.all([startGateway(t, env), startGateway(t, env)])
+      const alice = await signIn(a.url)
+      const project = await alice.projectWithClip()
+      const start = (await alice.get(`/v1/projects/${project}`)).cursor
+      const first = (await alice.log(project)).length
+      const readers = await Promise.all(
+        Array.from({ length: 8 }, () => follow(t, alice.at(b.url), project, start)),
+      )
+      // Whichever works on it: what was said before the other one dies must not be lost.
+      const { run } = await alice.post(`/v1/projects/${project}/messages`, { text: 'What can you do?' })
+      await Promise.all(readers.map(({ next }) => next(entry => entry.chunk.type === 'TEXT_MESSAGE_CONTENT')))
+      b.kill('SIGKILL')
+      await Promise.all(readers.map(({ closed }) => closed))
+
+      const back = await Promise.all(
+        readers.map(({ entries }) => follow(t, alice, project, entries.at(-1).id)),
+      )
+      await until(async () => (await alice.get(`/v1/runs/${run.id}`)).finishedAt, 40_000)
+      const log = (await alice.log(project)).slice(first)
+      const last = log.at(-1).seq
+      const over = (entries: Json[]) => entries.some(({ seq }) => seq >= last)
+      await until(async () => back.every(({ entries }, i) => over(entries) || over(readers[i]!.entries)))
+      for (const [i, { entries }] of back.entries()) {
+        const seen = [...readers[i]!.entries, ...entries]
+        t.strictSame(seen, log.slice(0, seen.length), 'none lost, none twice')
+      }
+    },
+  )
 
 t.test('an instance dies in the middle of a run: the other one finds out what became of it', async t => {
   const sandbox = await startSandbox(t, { speed: { textMs: 100, editMs: 1_500, chunkMs: 5 } })

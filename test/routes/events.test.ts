@@ -126,6 +126,25 @@ t.test('a stream resumes where its reader was', async t => {
   }
 })
 
+t.test('from every position, the three ways to read show the same entries', async t => {
+  const { client, id, path, kept } = await scene(9)
+  await write(id, 3)
+  const all = await client.log(id)
+  for (const [n, { id: after }] of kept.entries()) {
+    const rest = all.slice(n + 1)
+    const page = await client.get(`${path}?after=${after}`)
+    t.same(page.items, rest)
+    const events = stream(t, client, path, { 'last-event-id': after })
+    const live = openLive(t, url, { headers: { authorization: `Bearer ${client.token}` } })
+    await live.send({ type: 'subscribe', projectId: id, after })
+    await events.has(all.at(-1).id)
+    await live.next(frame => frame.seq === all.length)
+    t.same(events.entries(), rest, `SSE after ${n + 1}`)
+    t.same(live.entries(), rest, `WebSocket after ${n + 1}`)
+    live.socket.close()
+  }
+})
+
 t.test('a stream that cannot be resumed says so and ends', async t => {
   const { client, path, kept } = await scene(3)
   const other = await scene(1)
