@@ -21,7 +21,6 @@ async function setStage(t: Test, count: number) {
     DATABASE_URL: await testDatabaseUrl(t),
     NEMO_API_URL: sandbox.url,
     DATA_DIR: await temporaryFolder(t),
-    LOG_LEVEL: 'warn',
   }
   // One after the other: the first one makes the schema.
   const instances: Gateway[] = []
