@@ -68,7 +68,7 @@ const reelgate: Peer = {
     serve(
       '../src/server.ts',
       { ...env, LOG_LEVEL: 'info' },
-      process.env.PROFILE ? ['--cpu-prof', '--cpu-prof-dir=.profiles'] : [],
+      process.env.PROFILE ? ['--cpu-prof', '--cpu-prof-dir=/tmp/reelgate-profiles'] : [],
     ),
   async project(server) {
     const { token, id } = await signIn(server.url)
@@ -132,6 +132,7 @@ async function measure(
       readers.push(
         openReader(server.url, {
           ...follow,
+          count: each,
           ...(load.perSecond > 0 && {
             onMark: (sentAt: number) => times.push(performance.timeOrigin + performance.now() - sentAt),
           }),
