@@ -11,3 +11,6 @@ CREATE INDEX "mints_at" ON "mints" USING btree ("at");
 ALTER TABLE "upstream_accounts" ADD COLUMN "guest_sealed_token" text;
 --> statement-breakpoint
 ALTER TABLE "upstream_accounts" ADD COLUMN "guest_token_expires_at" timestamp (3) with time zone;
+--> statement-breakpoint
+-- Without a policy nobody but the owner sees anything.
+ALTER TABLE "mints" ENABLE ROW LEVEL SECURITY;
