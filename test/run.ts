@@ -11,7 +11,12 @@ const scratch = await mkdtemp(join(tmpdir(), 'reelgate-tap-'))
 const output = join(scratch, 'output.tap')
 const tap = spawn('tap', ['run', `--output-file=${output}`, ...process.argv.slice(2)], {
   stdio: 'inherit',
-  env: { ...process.env, REELGATE_TEST_CLUSTER: cluster.url },
+  env: {
+    ...process.env,
+    REELGATE_TEST_CLUSTER: cluster.url,
+    // More than a hundred processes load the same modules.
+    NODE_COMPILE_CACHE: join(scratch, 'compiled'),
+  },
 })
 const [code] = await once(tap, 'exit')
 await cluster.stop()

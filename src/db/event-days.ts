@@ -47,7 +47,7 @@ async function makeDay(db: Db, day: Date) {
 /** Gives up rather than let readers queue behind it; the next sweep tries again. */
 async function withShortLocks(db: Db, work: (tx: Db) => Promise<unknown>) {
   await db.transaction(async tx => {
-    await tx.execute(sql.raw(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`))
+    await tx.execute(sql`select set_config('lock_timeout', ${String(LOCK_TIMEOUT_MS)}, true)`)
     await work(tx)
   })
 }

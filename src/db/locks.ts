@@ -72,7 +72,7 @@ export function createLocks(url: string, onError: (error: unknown) => void): Loc
     client.on('end', () => lose(client, new Error('The connection that holds the locks ended')))
     client.on('notification', ({ payload }) => tell(entries.get(payload ?? '')))
     await client.connect()
-    await client.query(`listen ${CHANNEL}`)
+    await client.query(`listen ${client.escapeIdentifier(CHANNEL)}`)
     session = client
     return client
   }
@@ -114,8 +114,6 @@ export function createLocks(url: string, onError: (error: unknown) => void): Loc
     return answer
   }
 
-  const key = 'hashtextextended($1, $2)'
-
   return {
     async hold(name, holder, waitMs, signal) {
       const end = performance.now() + waitMs
@@ -123,10 +121,11 @@ export function createLocks(url: string, onError: (error: unknown) => void): Loc
       try {
         while (true) {
           const client = await connect()
-          const { rows } = await ask(client, `select pg_try_advisory_lock(${key}) as taken`, [
-            name,
-            LOCK_CLASS,
-          ])
+          const { rows } = await ask(
+            client,
+            'select pg_try_advisory_lock(hashtextextended($1, $2)) as taken',
+            [name, LOCK_CLASS],
+          )
           entry.taken = rows[0].taken
           if (entry.taken) {
             return {
@@ -134,7 +133,10 @@ export function createLocks(url: string, onError: (error: unknown) => void): Loc
                 try {
                   // A later session holds nothing of this one.
                   if (session === client)
-                    await ask(client, `select pg_advisory_unlock(${key})`, [name, LOCK_CLASS])
+                    await ask(client, 'select pg_advisory_unlock(hashtextextended($1, $2))', [
+                      name,
+                      LOCK_CLASS,
+                    ])
                 } catch (error) {
                   lose(client, error)
                 } finally {

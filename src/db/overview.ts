@@ -8,19 +8,19 @@ import type { Db } from './client.ts'
 const KINDS = {
   renders: {
     active: ['queued', 'submitting', 'rendering'],
-    unfinished: 'next_poll_at is not null',
+    unfinished: sql`next_poll_at is not null`,
     success: 'completed',
     endedAt: 'completed_at',
   },
   runs: {
     active: ['queued', 'running', 'reconciling'],
-    unfinished: "state in ('queued', 'running', 'reconciling')",
+    unfinished: sql`state in ('queued', 'running', 'reconciling')`,
     success: 'completed',
     endedAt: 'finished_at',
   },
   uploads: {
     active: ['receiving', 'forwarding'],
-    unfinished: "state in ('receiving', 'forwarding')",
+    unfinished: sql`state in ('receiving', 'forwarding')`,
     success: 'ready',
     endedAt: 'updated_at',
   },
@@ -43,7 +43,7 @@ export async function countActive(db: Db, kind: Kind): Promise<ActiveRow[]> {
   const { active, unfinished } = KINDS[kind]
   const { rows } = await db.execute<{ state: string; count: number; oldest_at: string | null }>(sql`
     select state, count(*)::integer as count, min(created_at) as oldest_at
-    from ${sql.raw(kind)} where ${sql.raw(unfinished)} group by state`)
+    from ${sql.identifier(kind)} where ${unfinished} group by state`)
   return active.map(state => {
     const row = rows.find(row => row.state === state)
     return { state, count: row?.count ?? 0, oldestAt: row?.oldest_at ? new Date(row.oldest_at) : null }
@@ -60,7 +60,7 @@ export interface WindowRow {
 /** Of what was asked for in each window: how it ended, and how long a success took from asking to the end. */
 export async function summarize(db: Db, kind: Kind, now = Date.now()): Promise<Record<Window, WindowRow>> {
   const { success, endedAt } = KINDS[kind]
-  const took = sql.raw(`extract(epoch from ${endedAt} - created_at) * 1000`)
+  const took = sql`extract(epoch from ${sql.identifier(endedAt)} - created_at) * 1000`
   const summaries = Object.entries(WINDOWS).map(async ([name, ms]) => {
     // Ids begin with the time, so the primary key finds the window; an hour is allowed for clocks that differ.
     const { rows } = await db.execute<Record<keyof WindowRow, number | null>>(sql`
@@ -68,7 +68,7 @@ export async function summarize(db: Db, kind: Kind, now = Date.now()): Promise<R
         count(*) filter (where state = 'failed')::integer as "failed",
         percentile_cont(0.5) within group (order by ${took}) filter (where state = ${success}) as "p50Ms",
         percentile_cont(0.95) within group (order by ${took}) filter (where state = ${success}) as "p95Ms"
-      from ${sql.raw(`ops.${kind}`)}
+      from ops.${sql.identifier(kind)}
       where id >= ${firstId(now - ms - HOUR_MS)} and created_at > ${new Date(now - ms).toISOString()}::timestamptz`)
     return [name, rows[0]]
   })

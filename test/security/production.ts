@@ -13,6 +13,7 @@ export async function startProduction(t: Test, env: Record<string, string> = {})
     DATABASE_URL: await testDatabaseUrl(t),
     NEMO_API_URL: sandbox.url,
     ALLOWED_ORIGINS: PAGE,
+    OPS_TOKEN: 'operators-only-0123456789',
     ...env,
   }
   return { ...(await startGateway(t, settings)), sandbox, settings }

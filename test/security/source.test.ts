@@ -36,6 +36,9 @@ const STATEMENT = new RegExp(
 )
 const QUOTED = /\$\{[\w.]*escapeIdentifier\(\w+\)\}/g
 
+/** A partition's bounds take no parameters: there a date of ours is written out. */
+const BUILT_ON_PURPOSE = new Map([['src/db/event-days.ts', 1]])
+
 /** Statements that are put together from text; values belong in parameters. */
 const builtStatements = (source: string) => source.replace(QUOTED, '').match(STATEMENT) ?? []
 
@@ -74,5 +77,6 @@ t.test('no statement is built from text', async t => {
     'throw new Error(`Set ${name} first`)',
   ])
     t.equal(builtStatements(line).length, 0, line)
-  for (const [path, source] of await sources()) t.same(builtStatements(source), [], path)
+  for (const [path, source] of await sources())
+    t.equal(builtStatements(source).length, BUILT_ON_PURPOSE.get(path) ?? 0, path)
 })
