@@ -94,6 +94,15 @@ export interface Answer {
   headers: Headers
 }
 
+/** What a tus client sends with each method; without it nothing is looked at. */
+const RESUMABLE = { 'tus-resumable': '1.0.0' }
+const TUS: Record<string, Record<string, string>> = {
+  POST: { ...RESUMABLE, 'upload-length': '1', 'upload-metadata': 'filename YS5tcDQ=,filetype dmlkZW8vbXA0' },
+  PATCH: { ...RESUMABLE, 'upload-offset': '0', 'content-type': 'application/offset+octet-stream' },
+  HEAD: RESUMABLE,
+  DELETE: RESUMABLE,
+}
+
 export async function call(
   url: string,
   operation: Pick<Operation, 'method' | 'path' | 'body'>,
@@ -104,7 +113,11 @@ export async function call(
   const response = await fetch(`${url}${path}${options.query ?? ''}`, {
     method: operation.method,
     redirect: 'manual',
-    headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...options.headers },
+    headers: {
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(path.includes('/resumable') ? TUS[operation.method] : {}),
+      ...options.headers,
+    },
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   })
   const { status, headers } = response
