@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { startEmbedded } from '../../src/db/embedded.ts'
 import { migrate } from '../../src/db/migrate.ts'
+import { createJobs } from '../../src/services/jobs/jobs.ts'
 
 export const TEMPLATE = 'reelgate_template'
 
@@ -24,7 +25,11 @@ export async function startCluster(): Promise<{ url: string; stop(): Promise<voi
   const dataDir = await mkdtemp(join(tmpdir(), 'reelgate-test-'))
   const postgres = await startEmbedded(dataDir, FLAGS)
   await query(postgres.url, `create database ${TEMPLATE}`)
-  await migrate(databaseUrl(postgres.url, TEMPLATE))
+  const template = databaseUrl(postgres.url, TEMPLATE)
+  await migrate(template)
+  // The tables of the jobs too: making them anew in each copy would take most of its time.
+  const jobs = await createJobs({ url: template, onError: () => {} })
+  await jobs.stop()
   return {
     url: postgres.url,
     stop: async () => {

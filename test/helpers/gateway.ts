@@ -32,6 +32,10 @@ export const FAST = {
 
 export const TEST_KEYS = `test:${Buffer.alloc(32, 7).toString('base64')}`
 
+/** What a process needs of the one that starts it. */
+const { PATH, NODE_COMPILE_CACHE } = process.env
+const MACHINE = { PATH, ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }) }
+
 /** Starts the gateway as its own process, as `npm start` does, and waits until it listens. */
 export async function startGateway(
   t: Test,
@@ -50,7 +54,7 @@ export function spawnGateway(
   { server = SERVER, cwd }: { server?: string; cwd?: string } = {},
 ): Gateway {
   const child = spawn(process.execPath, [server], {
-    env: { PATH: process.env.PATH, HOST: '127.0.0.1', PORT: '0', TOKEN_KEYS: TEST_KEYS, ...FAST, ...env },
+    env: { ...MACHINE, HOST: '127.0.0.1', PORT: '0', TOKEN_KEYS: TEST_KEYS, ...FAST, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(cwd ? { cwd } : {}),
   })
