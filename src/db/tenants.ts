@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
 import { type Db, outlive } from './client.ts'
@@ -76,6 +77,7 @@ export function openTenants(db: Db, options: pg.PoolConfig, onError: (error: Err
   runs.set(db, async (userId, work) => {
     if (!(await guarded())) return work(db)
     const client = await pool.connect()
+    cork(client)
     const [became, result] = await Promise.allSettled([
       client.query(BECOME, [userId]),
       // A throw before its first wait must not keep the connection.
@@ -92,3 +94,10 @@ export function openTenants(db: Db, options: pg.PoolConfig, onError: (error: Err
 
 /** No such role, or no membership in it. */
 const MAY_NOT = new Set(['22023', '42704', '42501'])
+
+/** Holds back what is written until the end of the tick: rights and question go out in one system call, not two. */
+function cork(client: pg.PoolClient): void {
+  const { stream } = (client as unknown as { connection: { stream: Socket } }).connection
+  stream.cork()
+  process.nextTick(() => stream.uncork())
+}

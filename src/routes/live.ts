@@ -41,11 +41,14 @@ export const liveRoutes: FastifyPluginAsyncTypebox<Options> = async (app, option
   })
   app.addHook('onClose', async () => clearInterval(signedInCheck))
 
-  // A page of another site can open a socket with the user's cookie, but not from an allowed origin.
-  const refuseForeignPage = async (request: FastifyRequest) => {
+  // A page of another site can open a socket with the user's cookie, but not from an allowed origin. Every browser
+  // names the origin of a socket: whoever brings a cookie and none is no page of ours.
+  const refuseForeignPage = async (request: FastifyRequest<{ Querystring: Static<typeof Query> }>) => {
     const { token, fromCookie } = credentialOf(request)
-    if (token && fromCookie && !isAllowedOrigin(request, allowedOrigins))
-      throw new ProblemError('csrf_required', 'This origin is not among the allowed ones.')
+    if (!token || !fromCookie) return
+    const byCookie = !request.query.ticket
+    if ((byCookie && request.headers.origin === undefined) || !isAllowedOrigin(request, allowedOrigins))
+      throw new ProblemError('csrf_required', 'With the cookie, name an allowed origin.')
   }
 
   app.get<{ Querystring: Static<typeof Query> }>(

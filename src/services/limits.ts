@@ -11,7 +11,6 @@ export type Budget =
   | 'uploads'
   | 'guests'
   | 'sign-ins'
-  | 'mints'
   | 'messages'
   | 'renders'
 
@@ -38,7 +37,6 @@ interface Plan {
 }
 
 const MINUTE = 60
-const HOUR = 3_600
 const TABLE = 'rate_limits'
 
 /** Every budget there is. They all follow from the two settings. */
@@ -53,7 +51,6 @@ function plans({ perMinute, guestsPerMinute }: LimitSettings): Record<Budget, Pl
     uploads: { limit: share(0.1), seconds: MINUTE, shared: false },
     guests: { limit: guestsPerMinute, seconds: MINUTE, shared: true },
     'sign-ins': { limit: guestsPerMinute, seconds: MINUTE, shared: true },
-    mints: { limit: 10, seconds: HOUR, shared: true },
     messages: { limit: share(0.1), seconds: MINUTE, shared: true },
     renders: { limit: share(0.05), seconds: MINUTE, shared: true },
   }
