@@ -14,6 +14,9 @@ import { clip } from '../services/uploads/stage.ts'
 
 const CUTS = 20
 
+// Most of their time is spent waiting for a dead process to be noticed.
+t.jobs = 5
+
 /** Real processes over one database, one folder and one sandbox. */
 async function setStage(t: Test, count: number) {
   const sandbox = await startSandbox(t)
@@ -172,24 +175,37 @@ t.test('kill -9 while spooling: what arrived is there, and it goes on at the nex
   t.match(accepted(), [{ sha256: sha256(bytes) }])
 })
 
-for (const [when, fault] of [
-  ['before the backend has taken it', { answer: 'hang', act: false }],
-  ['after the backend has taken it', { answer: 'hang', act: true }],
-] as const)
-  t.test(`kill -9 while forwarding, ${when}: the project gets it once`, async t => {
-    const { sandbox, instances, client, projectId, accepted, start, spool } = await setStage(t, 1)
-    sandbox.faults.add({ on: 'upload', ...fault })
-    const tus = tusClient(client, projectId)
-    const location = (await tus.create(clip.length)).headers.get('location')!
-    t.equal((await tus.patch(location, 0, clip)).status, 204)
-    await until(async () => sandbox.journal().some(entry => entry.endpoint === 'upload'))
-    instances[0]!.kill('SIGKILL')
-    await instances[0]!.ended
-    const later = client.at((await start()).url)
-    t.match(await ended(later, idOf(location)), { state: 'ready', bytes: clip.length })
-    t.match(accepted(), [{ sha256: sha256(clip) }], 'once')
-    await until(async () => (await readdir(spool)).length === 1)
-  })
+t.test('kill -9 while forwarding, before and after the backend took it: it arrives once', async t => {
+  const { sandbox, instances, client, projectId, accepted, start, spool } = await setStage(t, 1)
+  const uploads: { id: string; bytes: Buffer }[] = []
+  for (const [act, project] of [
+    [false, projectId],
+    [true, await client.project()],
+  ] as const) {
+    sandbox.faults.add({ on: 'upload', answer: 'hang', act })
+    const tus = tusClient(client, project)
+    const bytes = film(clip.length + 1_000)
+    const location = (await tus.create(bytes.length)).headers.get('location')!
+    t.equal((await tus.patch(location, 0, bytes)).status, 204)
+    uploads.push({ id: idOf(location), bytes })
+    await until(
+      async () => sandbox.journal().filter(entry => entry.endpoint === 'upload').length === uploads.length,
+    )
+  }
+  instances[0]!.kill('SIGKILL')
+  await instances[0]!.ended
+  const later = client.at((await start()).url)
+  for (const { id, bytes } of uploads)
+    t.match(await ended(later, id), { state: 'ready', bytes: bytes.length })
+  t.same(
+    accepted()
+      .map(entry => entry.sha256)
+      .sort(),
+    uploads.map(({ bytes }) => sha256(bytes)).sort(),
+    'each once',
+  )
+  await until(async () => (await readdir(spool)).length === 1)
+})
 
 t.test('metadata as phones send it', async t => {
   const { client, projectId } = await setStage(t, 1)

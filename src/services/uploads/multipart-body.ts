@@ -76,7 +76,7 @@ export function openBody(source: Readable, maxBytes: number, limits = BODY_LIMIT
     const slow = setTimeout(() => {
       fail('too_slow')
       source.destroy()
-    }, windowMs)
+    }, windowMs).unref()
     try {
       const { done, value } = await chunks.next()
       if (done) return null

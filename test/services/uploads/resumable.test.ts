@@ -33,17 +33,19 @@ t.test('an instance that cannot reach the spool says so, until the upload is who
 })
 
 t.test('a request that hangs gives way to the next one, here and elsewhere', async t => {
-  const { open, ended, heard } = await setResumableStage(t)
+  const { open, ended, heard, spoolSize } = await setResumableStage(t)
   const [a, b] = [await open(), await open()]
   const id = await a.create(clip.length)
   const stuck = new PassThrough()
   stuck.write(clip.subarray(0, 5_000))
   const first = a.patch(id, 0, stuck)
+  await until(async () => (await spoolSize(id)) === 5_000)
   t.match(await b.head(id), { headers: { 'upload-offset': '5000' } }, 'what has arrived is kept')
   t.match(await first, { status: 204, headers: { 'upload-offset': '5000' } })
   const stuckToo = new PassThrough()
   stuckToo.write(clip.subarray(5_000, 6_000))
   const second = b.patch(id, 5_000, stuckToo)
+  await until(async () => (await spoolSize(id)) === 6_000)
   t.match(await b.head(id), { headers: { 'upload-offset': '6000' } })
   await second
   await b.patch(id, 6_000, clip.subarray(6_000))
