@@ -13,6 +13,8 @@ const BECOME = {
   text: "select set_config('role', 'reelgate_app', false), set_config('reelgate.user_id', $1, false)",
 }
 const NOBODY = ''
+/** What runs on them is short: single statements and pages. */
+const MAX_CONNECTIONS = 10
 
 export interface Tenants {
   pool: pg.Pool
@@ -36,7 +38,12 @@ export function asUser<T>(db: Db, userId: string, work: (own: Db) => Promise<T>)
 /** Connections of their own, on which nothing but `asUser` ever speaks. */
 export function openTenants(db: Db, options: pg.PoolConfig, onError: (error: Error) => void): Tenants {
   // In a pipeline, taking the rights costs no round trip of its own.
-  const pool = new pg.Pool({ ...options, application_name: 'reelgate tenants', pipeline: true })
+  const pool = new pg.Pool({
+    ...options,
+    max: MAX_CONNECTIONS,
+    application_name: 'reelgate tenants',
+    pipeline: true,
+  })
   pool.on('error', onError)
   pool.on('connect', outlive)
   const handles = new WeakMap<pg.PoolClient, Db>()
