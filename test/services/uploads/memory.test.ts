@@ -51,7 +51,7 @@ t.test('a file six times as large takes no more memory', { skip: process.platfor
   }
 
   // What the first upload costs is not what its length costs.
-  await peakOf(SMALL_MB)
+  for (let i = 0; i < 3; i++) await peakOf(SMALL_MB)
   const small = await peakOf(SMALL_MB)
   const large = await peakOf(LARGE_MB)
   t.ok(
