@@ -35,6 +35,8 @@ function watch(request: FastifyRequest, reply: FastifyReply, { wholeMs, streamed
         // What lies here unread is not for the client to hurry.
         if (arrived < streamed.bytes && raw.readableLength === 0) letGo(request, reply)
       }, streamed.everyMs)
+  // A body that nobody reads to its end closes late or never.
+  timer.unref()
   raw.once('close', () => clearTimeout(timer))
 }
 

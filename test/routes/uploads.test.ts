@@ -178,6 +178,9 @@ t.test('multipart bodies that are wrong', async t => {
     'a prototype': `${part('a.mp4', 'name="__proto__"')}x\r\n${end}`,
     'a constructor': `${part('a.mp4', 'name="constructor"')}x\r\n${end}`,
     'a thousand fields': `${`--${BOUNDARY}\r\ncontent-disposition: form-data; name="f"\r\n\r\nx\r\n`.repeat(1000)}${end}`,
+    'endless headers': `--${BOUNDARY}\r\n${'x-more: and more\r\n'.repeat(20_000)}`,
+    'one endless header': `--${BOUNDARY}\r\nx-more: ${'x'.repeat(300_000)}`,
+    'a thousand files': `${`${part('a.txt')}x\r\n`.repeat(1_000)}${end}`,
     'a file in pieces': `${part('a.mp4')}half`,
   }
   for (const [what, body] of Object.entries(bodies)) {
@@ -190,6 +193,35 @@ t.test('multipart bodies that are wrong', async t => {
   const pretending = JSON.stringify({ file: { filename: 'a.mp4', _buf: 'x', toBuffer: 1 } })
   t.equal((await post(pretending, { 'content-type': 'application/json' })).status, 400)
   t.same(heard(), [])
+})
+
+t.test('lengths that are wrong leave nothing behind', async t => {
+  const { url, path, headers, heard, told } = await startHttp(t)
+  const body = `${part('a.txt')}x\r\n--${BOUNDARY}--\r\n`
+  for (const length of ['1', '-1', 'x']) {
+    const { hostname, port } = new URL(url)
+    const socket = connect(Number(port), hostname)
+    const type = `multipart/form-data; boundary=${BOUNDARY}`
+    const lines = {
+      ...headers,
+      host: 'x',
+      connection: 'close',
+      'content-type': type,
+      'content-length': length,
+    }
+    const head = Object.entries(lines).map(([name, value]) => `${name}: ${value}\r\n`)
+    socket.on('error', () => {}).write(`POST ${path} HTTP/1.1\r\n${head.join('')}\r\n${body}`)
+    const [answer] = await once(socket, 'data')
+    t.match(String(answer), /^HTTP\/1\.1 4\d\d /, length)
+    socket.destroy()
+  }
+  const { outgoing } = open(url + path, { ...headers, 'content-length': '9000000' })
+  outgoing.write(part('a.mp4'))
+  outgoing.write(clip)
+  await until(async () => (await told()).length)
+  outgoing.destroy()
+  await until(async () => (await told()).find(upload => upload.state === 'failed'))
+  t.ok(heard().every(entry => !entry.accepted))
 })
 
 t.test('more files than are taken at once', async t => {
