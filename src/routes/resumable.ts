@@ -51,20 +51,21 @@ export const resumableRoutes: FastifyPluginAsyncTypebox<{ resumable: Resumable }
         'Headers `Tus-Resumable: 1.0.0`, `Upload-Length`, and `Upload-Metadata` with `filename` and `filetype`. ' +
         'The address in `Location` ends with the upload’s id. Its bytes may come along, or by PATCH.',
       params: IdParams,
+      response: { 201: Type.Null({ description: 'Begun; `Location` is the address' }) },
     },
     handler: answer,
   })
 
-  for (const [method, summary] of [
-    ['HEAD', 'How far a resumable upload has come'],
-    ['PATCH', 'Go on with a resumable upload'],
-    ['DELETE', 'End a resumable upload that is not whole'],
+  for (const [method, status, summary] of [
+    ['HEAD', 200, 'How far a resumable upload has come'],
+    ['PATCH', 204, 'Go on with a resumable upload'],
+    ['DELETE', 204, 'End a resumable upload that is not whole'],
   ] as const)
     app.route({
       method,
       url: '/v1/projects/:id/uploads/resumable/:uploadId',
       config: { policy: 'signed-in' },
-      schema: { tags, summary, params: UploadParams },
+      schema: { tags, summary, params: UploadParams, response: { [status]: Type.Null() } },
       handler: answer,
     })
 }

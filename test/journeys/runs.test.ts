@@ -214,7 +214,8 @@ t.test('stopping: queued, running, finished', async t => {
 t.test('the queue: in order, ten at most, or not at all', async t => {
   const { client, project } = await newProject()
   const live = await follow(t, client, project)
-  sandbox.faults.add({ on: 'run', answer: 'slow', ms: 500 })
+  // Long enough for all that follows to be said meanwhile.
+  sandbox.faults.add({ on: 'run', answer: 'slow', ms: 4_000 })
   const { run } = await say(client, project, 'What can you do? 0')
   await live.next(entry => entry.runId === run.id && entry.chunk.type === 'RUN_STARTED')
   const answers = []

@@ -6,6 +6,10 @@ import { BODY_LIMITS, type FileBody, openBody } from '../../../src/services/uplo
 const quick = { ...BODY_LIMITS, minBytes: 100, windowMs: 40, discardBytes: 1_000, discardMs: 40 }
 const sourceOf = (...chunks: string[]) => Readable.from(chunks.map(chunk => Buffer.from(chunk)))
 
+// The pace of a body keeps no process alive, and here no socket does.
+const alive = setInterval(() => {}, 1_000)
+t.teardown(() => clearInterval(alive))
+
 async function read(body: FileBody, onForwarded = () => {}): Promise<string> {
   const chunks: Uint8Array[] = []
   for await (const chunk of body.stream(onForwarded)) chunks.push(chunk)
