@@ -39,6 +39,17 @@ export async function findProject(db: Db, userId: string, id: string): Promise<P
   return row
 }
 
+/** Of many users' projects, those that are the user's own, for each as it was asked. */
+export async function ownProjects(db: Db, asked: { userId: string; id: string }[]): Promise<boolean[]> {
+  const { rows } = await db.execute<{ n: string }>(sql`
+    select asked.n from unnest(
+      ${sql.param(asked.map(({ id }) => id))}::uuid[], ${sql.param(asked.map(({ userId }) => userId))}::uuid[]
+    ) with ordinality as asked (id, user_id, n)
+    join ${projects} p on p.id = asked.id and p.user_id = asked.user_id and p.deleted_at is null`)
+  const found = new Set(rows.map(({ n }) => Number(n)))
+  return asked.map((_, i) => found.has(i + 1))
+}
+
 /** For jobs, which act for whoever owns the project. */
 export async function loadProject(db: Db, id: string): Promise<ProjectRow | undefined> {
   const [row] = await db.select(fields).from(projects).where(eq(projects.id, id))

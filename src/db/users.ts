@@ -52,6 +52,16 @@ export async function findClientSession(db: Db, tokenHash: Buffer): Promise<Sess
   return row
 }
 
+/** The living sessions among many tokens, by the token's hash in hex. */
+export async function findClientSessions(db: Db, hashes: Buffer[]): Promise<Map<string, SessionRow>> {
+  const rows = await db
+    .select({ tokenHash: clientSessions.tokenHash, ...sessionFields })
+    .from(clientSessions)
+    .innerJoin(users, eq(users.id, clientSessions.userId))
+    .where(and(sql`${clientSessions.tokenHash} = any(${sql.param(hashes)}::bytea[])`, isLiving))
+  return new Map(rows.map(({ tokenHash, ...session }) => [tokenHash.toString('hex'), session]))
+}
+
 /** The session is in use: its idle time begins anew. */
 export async function touchClientSession(db: Db, sessionId: string): Promise<void> {
   await db.update(clientSessions).set({ usedAt: sql`now()` }).where(eq(clientSessions.id, sessionId))

@@ -107,7 +107,7 @@ export function serveLive(
       .catch(error => sendProblem(asProblem(error)))
   })
   if (query.ticket) inbox = welcome(sessions.redeem(query.ticket))
-  else if (token) inbox = welcome(sessions.find(token))
+  else if (token) inbox = welcome(sessions.findTogether(token))
 
   function isTooMany() {
     const now = performance.now()
@@ -123,7 +123,7 @@ export function serveLive(
     if (!frame) return close('frame')
     if (frame.type === 'ping') return send({ type: 'pong' })
     if (frame.type === 'hello')
-      return welcome('token' in frame ? sessions.find(frame.token) : sessions.redeem(frame.ticket))
+      return welcome('token' in frame ? sessions.findTogether(frame.token) : sessions.redeem(frame.ticket))
     if (!live.session) return close('frame')
     if (frame.type === 'subscribe') return subscribe(frame.projectId, frame.after, live.session.user.id)
     unsubscribe(frame.projectId)
@@ -150,7 +150,7 @@ export function serveLive(
       if (!subscriptions.has(projectId) && subscriptions.size >= MAX_SUBSCRIPTIONS)
         throw new ProblemError('rate_limited', `At most ${MAX_SUBSCRIPTIONS} subscriptions a socket.`)
       if (!isId(projectId)) throw notFound()
-      await projects.own(userId, projectId)
+      await projects.checkOwn(userId, projectId)
       // Nobody would unsubscribe for a client that left meanwhile.
       if (socket.readyState !== socket.OPEN) return
       unsubscribe(projectId)

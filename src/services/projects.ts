@@ -8,6 +8,7 @@ import {
   listProjects,
   loadProject,
   loadProjectState,
+  ownProjects,
   type ProjectRow,
   renameProject,
   storeSession,
@@ -17,6 +18,7 @@ import { notFound } from '../problems.ts'
 import type { Accounts, Caller } from './accounts/accounts.ts'
 import { custom } from './events/event.ts'
 import type { Append, EventLog } from './events/log.ts'
+import { gather } from './gather.ts'
 import { type List, listOf } from './lists.ts'
 import { clientState, stateDelta } from './timeline/client-state.ts'
 import type { Credential, UpstreamClient } from './upstream/client.ts'
@@ -45,6 +47,8 @@ export interface Projects {
   remove(userId: string, id: string): Promise<void>
   /** The row of the user's own project, for other services; throws `not_found`. */
   own(userId: string, id: string): Promise<ProjectRow>
+  /** Throws `not_found` unless the project is the user's own: one look for all who ask within a few milliseconds. */
+  checkOwn(userId: string, id: string): Promise<void>
   /**
    * Calls the upstream within the project's session, made when first needed. A session that is gone is replaced
    * once, which the log tells, and the call, which was not accepted, is made once more (upstream-contract §5, 1002).
@@ -58,6 +62,8 @@ export interface Projects {
   claimLink(userId: string, id: string, platform: string): Promise<{ url: string; expiresAt: string }>
 }
 
+const GATHER_MS = 5
+
 type Session = { sessionId: string; taskId: string; generation: number }
 
 export function createProjects(options: {
@@ -67,6 +73,7 @@ export function createProjects(options: {
   upstream: UpstreamClient
 }): Projects {
   const { db, log, accounts, upstream } = options
+  const isOwn = gather(GATHER_MS, (asked: { userId: string; id: string }[]) => ownProjects(db, asked))
   const openings = new Map<string, Promise<Outcome<Session>>>()
 
   async function own(userId: string, id: string): Promise<ProjectRow> {
@@ -133,6 +140,10 @@ export function createProjects(options: {
 
   return {
     own,
+
+    async checkOwn(userId, id) {
+      if (!(await isOwn({ userId, id }))) throw notFound()
+    },
 
     async create(userId, { name, language }) {
       const row = await insertProject(db, { id: randomUUIDv7(), userId, name: name ?? 'Untitled', language })

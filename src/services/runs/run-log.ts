@@ -9,6 +9,10 @@ import { closeMessage } from './run.ts'
 export const DATABASE_PATIENCE_MS = 30_000
 export const DATABASE_RETRY_MS = 500
 const MAX_PENDING = 2_000
+/** A run that says more than this during one write is faster than anybody reads. */
+const FAST = 8
+/** What it says within this time is then written, and sent to each reader, as one. */
+const GATHER_MS = 20
 
 /** Another worker has this run; what this one still wants to write is void. */
 export class LostRunError extends Error {
@@ -42,9 +46,14 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
     pending.push(...chunks)
     if (scheduled || pending.length === 0) return
     scheduled = true
-    inTurn(() => write()).catch(error => {
+    inTurn(gatherAndWrite).catch(error => {
       failure = error
     })
+  }
+
+  async function gatherAndWrite() {
+    if (pending.length > FAST) await sleep(GATHER_MS)
+    await write()
   }
 
   /** One write at a time: the order of the log is the order of pushes. */

@@ -3,6 +3,7 @@ import type { Db } from '../../db/client.ts'
 import {
   deleteClientSession,
   findClientSession,
+  findClientSessions,
   insertClientSession,
   insertTicket,
   livingClientSessions,
@@ -10,11 +11,14 @@ import {
   type SessionRow,
   touchClientSession,
 } from '../../db/users.ts'
+import { gather } from '../gather.ts'
 
 const SESSION_MS = 180 * 24 * 3_600_000
 const TICKET_MS = 30_000
 /** How exactly the last use is known: writing it down with each request would cost more than the request. */
 const USED_TO_MS = 24 * 3_600_000
+/** When an instance goes down, thousands of sockets come to the next one at once. */
+const GATHER_MS = 5
 
 export type ClientSession = SessionRow
 
@@ -23,6 +27,8 @@ export interface Sessions {
   open(tx: Db, userId: string, delivery: 'bearer' | 'cookie'): Promise<{ token: string; expiresAt: Date }>
   /** The session of a token, unless it is 180 days old or has not been used for 30. */
   find(token: string): Promise<ClientSession | undefined>
+  /** The same a few milliseconds later, in one look with all others that ask meanwhile. */
+  findTogether(token: string): Promise<ClientSession | undefined>
   /** Of these sessions, those that are still signed in. */
   living(sessionIds: string[]): Promise<Set<string>>
   close(sessionId: string): Promise<void>
@@ -32,6 +38,17 @@ export interface Sessions {
 }
 
 export function createSessions({ db }: { db: Db }): Sessions {
+  const findGathered = gather(GATHER_MS, async (hashes: Buffer[]) => {
+    const found = await findClientSessions(db, hashes)
+    return hashes.map(hash => found.get(hash.toString('hex')))
+  })
+
+  async function used(session: ClientSession | undefined) {
+    if (session && Date.now() - session.usedAt.getTime() > USED_TO_MS)
+      await touchClientSession(db, session.sessionId)
+    return session
+  }
+
   return {
     async open(tx, userId, delivery) {
       const token = secret('rg_')
@@ -45,13 +62,8 @@ export function createSessions({ db }: { db: Db }): Sessions {
       })
       return { token, expiresAt }
     },
-    async find(token) {
-      if (!/^rg_[\w-]{43}$/.test(token)) return undefined
-      const session = await findClientSession(db, hash(token))
-      if (session && Date.now() - session.usedAt.getTime() > USED_TO_MS)
-        await touchClientSession(db, session.sessionId)
-      return session
-    },
+    find: async token => (isToken(token) ? used(await findClientSession(db, hash(token))) : undefined),
+    findTogether: async token => (isToken(token) ? used(await findGathered(hash(token))) : undefined),
     living: sessionIds => livingClientSessions(db, sessionIds),
     close: sessionId => deleteClientSession(db, sessionId),
     async issueTicket(sessionId) {
@@ -64,5 +76,6 @@ export function createSessions({ db }: { db: Db }): Sessions {
   }
 }
 
+const isToken = (token: string) => /^rg_[\w-]{43}$/.test(token)
 const secret = (prefix: string) => prefix + randomBytes(32).toString('base64url')
 const hash = (value: string) => createHash('sha256').update(value).digest()
