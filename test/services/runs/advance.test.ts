@@ -298,7 +298,7 @@ t.test('a database that drops every connection, again and again', async t => {
     () => true,
     () => true,
   )
-  while (!(await Promise.race([ended, sleep(150, false)]))) await admin.query(drop)
+  while (!(await Promise.race([ended, sleep(500, false)]))) await admin.query(drop)
   await done
   t.match(await stage.row(run.id), { state: 'completed', outcome: 'answered', attempt: 1 })
   const chunks = await stage.story(run.id)
