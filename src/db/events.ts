@@ -61,21 +61,6 @@ export async function readEvents(db: Db, projectId: string, seq: number, limit: 
   )
 }
 
-/** The project's newest number, and the first number that the entry after `seq` stands for; 0 and null without any. */
-export async function readPosition(
-  db: Db,
-  projectId: string,
-  seq: number,
-): Promise<{ head: number; next: number | null }> {
-  const { rows } = await db.execute<{ head: string; next: string | null }>(sql`
-    select last_seq as head, (
-      select coalesce(first_seq, seq) from events
-      where project_id = ${projectId} and seq > ${seq} order by seq limit 1) as next
-    from projects where id = ${projectId}`)
-  const [row] = rows
-  return { head: Number(row?.head ?? 0), next: row?.next == null ? null : Number(row.next) }
-}
-
 /** The number of a run's newest entry; null when the log holds none of it. */
 export async function lastSeqOfRun(db: Db, runId: string): Promise<number | null> {
   const { rows } = await db.execute<{ seq: string | null }>(
