@@ -1,7 +1,7 @@
 import { and, desc, eq, getTableColumns, isNull, lt, sql } from 'drizzle-orm'
 import { type Db, prepared } from './client.ts'
 import { projects } from './schema.ts'
-import { asUser } from './tenants.ts'
+import { asNobody, asUser } from './tenants.ts'
 
 /** A project without what may be large: its timeline and media. */
 export type ProjectRow = Omit<ProjectStateRow, 'timeline' | 'media'>
@@ -19,35 +19,25 @@ export async function insertProject(
   return row!
 }
 
-const ownProject = prepared(db =>
-  db
-    .select(fields)
-    .from(projects)
-    .where(
-      and(
-        eq(projects.id, sql.placeholder('id')),
-        eq(projects.userId, sql.placeholder('userId')),
-        isNull(projects.deletedAt),
-      ),
-    )
-    .prepare('find_project'),
-)
+const ownProjects = prepared(db => {
+  const asked = sql`${sql.placeholder('users')}, ${sql.placeholder('ids')}`
+  const own = db.$with('own', fields).as(sql`select * from own_projects(${asked})`)
+  return db.with(own).select().from(own).prepare('own_projects')
+})
 
-/** The user's own project; another's is not found. */
-export async function findProject(db: Db, userId: string, id: string): Promise<ProjectRow | undefined> {
-  const [row] = await asUser(db, userId, own => ownProject(own).execute({ id, userId }))
-  return row
-}
-
-/** Of many users' projects, those that are the user's own, for each as it was asked. */
-export async function ownProjects(db: Db, asked: { userId: string; id: string }[]): Promise<boolean[]> {
-  const { rows } = await db.execute<{ n: string }>(sql`
-    select asked.n from unnest(
-      ${sql.param(asked.map(({ id }) => id))}::uuid[], ${sql.param(asked.map(({ userId }) => userId))}::uuid[]
-    ) with ordinality as asked (id, user_id, n)
-    join ${projects} p on p.id = asked.id and p.user_id = asked.user_id and p.deleted_at is null`)
-  const found = new Set(rows.map(({ n }) => Number(n)))
-  return asked.map((_, i) => found.has(i + 1))
+/** For each as it was asked, the user's own project; another's is not found. One statement for many users. */
+export async function findProjects(
+  db: Db,
+  asked: { userId: string; id: string }[],
+): Promise<(ProjectRow | undefined)[]> {
+  const users = asked.map(({ userId }) => userId)
+  const ids = asked.map(({ id }) => id)
+  const rows = await asNobody(db, look => ownProjects(look).execute({ users, ids }))
+  const found = new Map(rows.map(row => [row.id, row]))
+  return asked.map(({ userId, id }) => {
+    const row = found.get(id)
+    return row?.userId === userId ? row : undefined
+  })
 }
 
 /** For jobs, which act for whoever owns the project. */

@@ -35,7 +35,10 @@ export function asUser<T>(db: Db, userId: string, work: (own: Db) => Promise<T>)
   return run ? run(userId, work) : work(db)
 }
 
-/** Connections of their own, on which nothing but `asUser` ever speaks. */
+/** The same for a function of the database that takes the rights of many users itself, one after the other. */
+export const asNobody = <T>(db: Db, work: (look: Db) => Promise<T>): Promise<T> => asUser(db, NOBODY, work)
+
+/** Connections of their own, on which nothing but `asUser` and `asNobody` ever speak. */
 export function openTenants(db: Db, options: pg.PoolConfig, onError: (error: Error) => void): Tenants {
   // In a pipeline, taking the rights costs no round trip of its own.
   const pool = new pg.Pool({

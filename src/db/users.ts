@@ -38,27 +38,18 @@ const sessionFields = {
 /** Neither past its end nor unused for too long. */
 const isLiving = sql`${clientSessions.expiresAt} > now() and ${clientSessions.usedAt} > now() - interval '30 days'`
 
-const sessionByToken = prepared(db =>
+const sessionsByToken = prepared(db =>
   db
-    .select(sessionFields)
-    .from(clientSessions)
-    .innerJoin(users, eq(users.id, clientSessions.userId))
-    .where(and(eq(clientSessions.tokenHash, sql.placeholder('tokenHash')), isLiving))
-    .prepare('find_client_session'),
-)
-
-export async function findClientSession(db: Db, tokenHash: Buffer): Promise<SessionRow | undefined> {
-  const [row] = await sessionByToken(db).execute({ tokenHash })
-  return row
-}
-
-/** The living sessions among many tokens, by the token's hash in hex. */
-export async function findClientSessions(db: Db, hashes: Buffer[]): Promise<Map<string, SessionRow>> {
-  const rows = await db
     .select({ tokenHash: clientSessions.tokenHash, ...sessionFields })
     .from(clientSessions)
     .innerJoin(users, eq(users.id, clientSessions.userId))
-    .where(and(sql`${clientSessions.tokenHash} = any(${sql.param(hashes)}::bytea[])`, isLiving))
+    .where(and(sql`${clientSessions.tokenHash} = any(${sql.placeholder('hashes')}::bytea[])`, isLiving))
+    .prepare('find_client_sessions'),
+)
+
+/** The living sessions among many tokens, by the token's hash in hex. */
+export async function findClientSessions(db: Db, hashes: Buffer[]): Promise<Map<string, SessionRow>> {
+  const rows = await sessionsByToken(db).execute({ hashes })
   return new Map(rows.map(({ tokenHash, ...session }) => [tokenHash.toString('hex'), session]))
 }
 

@@ -3,12 +3,11 @@ import type { Db } from '../db/client.ts'
 import {
   clearState,
   deleteProject,
-  findProject,
+  findProjects,
   insertProject,
   listProjects,
   loadProject,
   loadProjectState,
-  ownProjects,
   type ProjectRow,
   renameProject,
   storeSession,
@@ -73,11 +72,13 @@ export function createProjects(options: {
   upstream: UpstreamClient
 }): Projects {
   const { db, log, accounts, upstream } = options
-  const isOwn = gather(GATHER_MS, (asked: { userId: string; id: string }[]) => ownProjects(db, asked))
+  const findAll = (asked: { userId: string; id: string }[]) => findProjects(db, asked)
+  const find = gather(0, findAll)
+  const findLater = gather(GATHER_MS, findAll)
   const openings = new Map<string, Promise<Outcome<Session>>>()
 
   async function own(userId: string, id: string): Promise<ProjectRow> {
-    const row = await findProject(db, userId, id)
+    const row = await find({ userId, id })
     if (!row) throw notFound()
     return row
   }
@@ -142,7 +143,7 @@ export function createProjects(options: {
     own,
 
     async checkOwn(userId, id) {
-      if (!(await isOwn({ userId, id }))) throw notFound()
+      if (!(await findLater({ userId, id }))) throw notFound()
     },
 
     async create(userId, { name, language }) {

@@ -7,10 +7,10 @@ import { type Db, openDatabase } from '../../src/db/client.ts'
 import { appendEvents } from '../../src/db/events.ts'
 import { claimKey } from '../../src/db/idempotency.ts'
 import { migrate } from '../../src/db/migrate.ts'
-import { findProject, insertProject, listProjects } from '../../src/db/projects.ts'
+import { findProjects, insertProject, listProjects } from '../../src/db/projects.ts'
 import { insertRender } from '../../src/db/renders.ts'
 import { insertRun, listRuns } from '../../src/db/runs.ts'
-import { asUser } from '../../src/db/tenants.ts'
+import { asNobody, asUser } from '../../src/db/tenants.ts'
 import { insertUpload, listUploads } from '../../src/db/uploads.ts'
 import { insertClientSession, insertUser } from '../../src/db/users.ts'
 import { query } from '../helpers/cluster.ts'
@@ -51,6 +51,9 @@ async function createTenant(db: Db) {
   })
   return { userId: user.id, projectId: project.id }
 }
+
+const findProject = async (db: Db, userId: string, id: string) =>
+  (await findProjects(db, [{ userId, id }]))[0]
 
 const count = async (db: Db, table: string) =>
   Number((await db.execute(sql`select count(*) as n from ${sql.identifier(table)}`)).rows[0]!.n)
@@ -128,6 +131,38 @@ t.test('a connection never begins with the user it served before', async t => {
     'and what is no user is none',
   )
   t.equal(await asUser(db, users[0]!.userId, own => count(own, 'projects')), 1)
+})
+
+t.test('one look for many users shows each of them their own', async t => {
+  const { database } = await testDatabase(t)
+  const { db } = database
+  const alice = await createTenant(db)
+  const bob = await createTenant(db)
+  const asked = [
+    { userId: alice.userId, id: alice.projectId },
+    { userId: alice.userId, id: bob.projectId },
+    { userId: bob.userId, id: bob.projectId },
+    { userId: bob.userId, id: alice.projectId },
+    { userId: bob.userId, id: randomUUIDv7() },
+    { userId: alice.userId, id: alice.projectId },
+  ]
+  const mine = { id: alice.projectId, userId: alice.userId, timeline: undefined }
+  const theirs = { id: bob.projectId, userId: bob.userId }
+  t.match(await findProjects(db, asked), [mine, undefined, theirs, undefined, undefined, mine])
+
+  // As if its statement forgot to ask for the owner.
+  const { rows } = await database.pool.query(`select pg_get_functiondef('own_projects'::regproc) as made`)
+  const made: string = rows[0].made
+  const forgetful = made.replace(' AND p.user_id = users[i]', '')
+  t.not(forgetful, made)
+  await database.pool.query(forgetful)
+  const look = sql`select id from own_projects(
+    ${sql.param(asked.map(({ userId }) => userId))}, ${sql.param(asked.map(({ id }) => id))})`
+  t.strictSame(
+    (await asNobody(db, own => own.execute<{ id: string }>(look))).rows.map(({ id }) => id),
+    [alice.projectId, bob.projectId, alice.projectId],
+  )
+  t.equal(await asNobody(db, own => count(own, 'projects')), 0, 'and the last one’s rights are gone')
 })
 
 t.test('connections that the server ends are replaced', async t => {

@@ -2,7 +2,6 @@ import { createHash, randomBytes, randomUUIDv7 } from 'node:crypto'
 import type { Db } from '../../db/client.ts'
 import {
   deleteClientSession,
-  findClientSession,
   findClientSessions,
   insertClientSession,
   insertTicket,
@@ -25,7 +24,10 @@ export type ClientSession = SessionRow
 export interface Sessions {
   /** Opens a session inside `tx`. The token is shown once; the database keeps its hash. */
   open(tx: Db, userId: string, delivery: 'bearer' | 'cookie'): Promise<{ token: string; expiresAt: Date }>
-  /** The session of a token, unless it is 180 days old or has not been used for 30. */
+  /**
+   * The session of a token, unless it is 180 days old or has not been used for 30. Asked of the database each time:
+   * one look for all requests of one turn of the event loop.
+   */
   find(token: string): Promise<ClientSession | undefined>
   /** The same a few milliseconds later, in one look with all others that ask meanwhile. */
   findTogether(token: string): Promise<ClientSession | undefined>
@@ -38,10 +40,12 @@ export interface Sessions {
 }
 
 export function createSessions({ db }: { db: Db }): Sessions {
-  const findGathered = gather(GATHER_MS, async (hashes: Buffer[]) => {
+  async function findAll(hashes: Buffer[]) {
     const found = await findClientSessions(db, hashes)
     return hashes.map(hash => found.get(hash.toString('hex')))
-  })
+  }
+  const find = gather(0, findAll)
+  const findLater = gather(GATHER_MS, findAll)
 
   async function used(session: ClientSession | undefined) {
     if (session && Date.now() - session.usedAt.getTime() > USED_TO_MS)
@@ -62,8 +66,8 @@ export function createSessions({ db }: { db: Db }): Sessions {
       })
       return { token, expiresAt }
     },
-    find: async token => (isToken(token) ? used(await findClientSession(db, hash(token))) : undefined),
-    findTogether: async token => (isToken(token) ? used(await findGathered(hash(token))) : undefined),
+    find: async token => (isToken(token) ? used(await find(hash(token))) : undefined),
+    findTogether: async token => (isToken(token) ? used(await findLater(hash(token))) : undefined),
     living: sessionIds => livingClientSessions(db, sessionIds),
     close: sessionId => deleteClientSession(db, sessionId),
     async issueTicket(sessionId) {
