@@ -1,5 +1,5 @@
-import { and, count, eq, gt, inArray, isNotNull, isNull, ne, sql } from 'drizzle-orm'
-import type { Db } from './client.ts'
+import { and, count, eq, gt, isNotNull, isNull, ne, sql } from 'drizzle-orm'
+import { type Db, prepared } from './client.ts'
 import { upstreamAccounts } from './schema.ts'
 
 export type AccountRow = typeof upstreamAccounts.$inferSelect
@@ -9,9 +9,17 @@ export async function findAccount(db: Db, userId: string): Promise<AccountRow | 
   return row
 }
 
+const accountsOf = prepared(db =>
+  db
+    .select()
+    .from(upstreamAccounts)
+    .where(sql`${upstreamAccounts.userId} = any(${sql.placeholder('userIds')}::uuid[])`)
+    .prepare('find_accounts'),
+)
+
 /** The accounts of many users, in their order. */
 export async function findAccounts(db: Db, userIds: string[]): Promise<(AccountRow | undefined)[]> {
-  const rows = await db.select().from(upstreamAccounts).where(inArray(upstreamAccounts.userId, userIds))
+  const rows = await accountsOf(db).execute({ userIds })
   const byUser = new Map(rows.map(row => [row.userId, row]))
   return userIds.map(userId => byUser.get(userId))
 }

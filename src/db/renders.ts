@@ -1,5 +1,5 @@
 import { and, desc, eq, getTableColumns, inArray, isNull, lt, sql } from 'drizzle-orm'
-import type { Db } from './client.ts'
+import { type Db, prepared } from './client.ts'
 import { projects, renders } from './schema.ts'
 import { asUser } from './tenants.ts'
 
@@ -33,10 +33,14 @@ const view = (db: Db) =>
     .from(renders)
     .innerJoin(projects, and(eq(projects.id, renders.projectId), isNull(projects.deletedAt)))
 
+const ownRender = prepared(db =>
+  view(db)
+    .where(and(eq(renders.id, sql.placeholder('id')), eq(renders.userId, sql.placeholder('userId'))))
+    .prepare('find_render'),
+)
+
 export async function findRender(db: Db, userId: string, id: string): Promise<RenderView | undefined> {
-  const [row] = await asUser(db, userId, own =>
-    view(own).where(and(eq(renders.id, id), eq(renders.userId, userId))),
-  )
+  const [row] = await asUser(db, userId, own => ownRender(own).execute({ id, userId }))
   return row
 }
 

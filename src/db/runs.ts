@@ -1,5 +1,5 @@
 import { and, count, desc, eq, inArray, isNotNull, lt, lte, sql } from 'drizzle-orm'
-import type { Db } from './client.ts'
+import { type Db, prepared } from './client.ts'
 import { runs } from './schema.ts'
 import { asUser } from './tenants.ts'
 
@@ -12,13 +12,16 @@ export async function insertRun(db: Db, run: typeof runs.$inferInsert): Promise<
   return row!
 }
 
+const ownRun = prepared(db =>
+  db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.id, sql.placeholder('id')), eq(runs.userId, sql.placeholder('userId'))))
+    .prepare('find_run'),
+)
+
 export async function findRun(db: Db, userId: string, id: string): Promise<RunRow | undefined> {
-  const [row] = await asUser(db, userId, own =>
-    own
-      .select()
-      .from(runs)
-      .where(and(eq(runs.id, id), eq(runs.userId, userId))),
-  )
+  const [row] = await asUser(db, userId, own => ownRun(own).execute({ id, userId }))
   return row
 }
 

@@ -248,7 +248,7 @@ export function createAccounts(options: {
     },
 
     async status(userId) {
-      const account = await findAccount(db, userId)
+      const account = await find(userId)
       if (sharedToken && account?.kind !== 'linked') return { kind: 'shared', state: 'ready' }
       if (!account?.sealedToken && account?.state !== 'rate_limited') {
         // A guest who has no token yet could not get one now: better told here than at the first message.

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, randomUUIDv7 } from 'node:crypto'
+import { hash as digest, randomBytes, randomUUIDv7 } from 'node:crypto'
 import type { Db } from '../../db/client.ts'
 import {
   deleteClientSession,
@@ -82,4 +82,4 @@ export function createSessions({ db }: { db: Db }): Sessions {
 
 const isToken = (token: string) => /^rg_[\w-]{43}$/.test(token)
 const secret = (prefix: string) => prefix + randomBytes(32).toString('base64url')
-const hash = (value: string) => createHash('sha256').update(value).digest()
+const hash = (value: string) => digest('sha256', value, 'buffer')
