@@ -159,3 +159,19 @@ t.test('a body that is not exactly what is asked for', async t => {
   t.equal((await ask(client.token, 'GET', '/v1/projects')).json.items.length, 1, 'nothing was made')
   t.equal((await ask(client.token, 'GET', `/v1/projects/${id}`)).json.name, 'Untitled')
 })
+
+t.test('of many who ask at once, each gets what is theirs, and who has signed out nothing', async t => {
+  const users = await Promise.all(Array.from({ length: 9 }, () => signIn(url)))
+  const ids = await Promise.all(users.map(user => user.project()))
+  await users[0]!.remove('/v1/auth/session')
+  const answers = await Promise.all(
+    users.flatMap(user =>
+      ids.map(async id => {
+        const { status, json } = await ask(user.token, 'GET', `/v1/projects/${id}`)
+        return status === 200 ? json.id : status
+      }),
+    ),
+  )
+  const expected = users.flatMap((_, i) => ids.map((id, j) => (i === 0 ? 401 : i === j ? id : 404)))
+  t.same(answers, expected)
+})
