@@ -58,3 +58,6 @@ export function prepared<T>(build: (db: Db) => T): (db: Db) => T {
     return statement
   }
 }
+
+/** Every id comes before it: a page that begins `after` it is the first, in the same statement as the others. */
+export const LAST_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff'

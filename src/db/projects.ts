@@ -1,5 +1,5 @@
 import { and, desc, eq, getTableColumns, isNull, lt, sql } from 'drizzle-orm'
-import { type Db, prepared } from './client.ts'
+import { type Db, LAST_ID, prepared } from './client.ts'
 import { projects } from './schema.ts'
 import { asNobody, asUser } from './tenants.ts'
 
@@ -57,6 +57,22 @@ export async function lockProject(db: Db, id: string): Promise<ProjectStateRow |
   return row
 }
 
+const pageOfProjects = prepared(db =>
+  db
+    .select(fields)
+    .from(projects)
+    .where(
+      and(
+        eq(projects.userId, sql.placeholder('userId')),
+        isNull(projects.deletedAt),
+        lt(projects.id, sql.placeholder('after')),
+      ),
+    )
+    .orderBy(desc(projects.id))
+    .limit(sql.placeholder('limit'))
+    .prepare('list_projects'),
+)
+
 /** Newest first; `after` is the id of the last project of the page before. */
 export async function listProjects(
   db: Db,
@@ -64,20 +80,7 @@ export async function listProjects(
   after: string | undefined,
   limit: number,
 ): Promise<ProjectRow[]> {
-  return asUser(db, userId, own =>
-    own
-      .select(fields)
-      .from(projects)
-      .where(
-        and(
-          eq(projects.userId, userId),
-          isNull(projects.deletedAt),
-          after ? lt(projects.id, after) : undefined,
-        ),
-      )
-      .orderBy(desc(projects.id))
-      .limit(limit),
-  )
+  return asUser(db, userId, own => pageOfProjects(own).execute({ userId, after: after ?? LAST_ID, limit }))
 }
 
 export async function renameProject(db: Db, id: string, name: string): Promise<ProjectRow> {

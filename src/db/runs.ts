@@ -1,5 +1,5 @@
 import { and, count, desc, eq, inArray, isNotNull, lt, lte, sql } from 'drizzle-orm'
-import { type Db, prepared } from './client.ts'
+import { type Db, LAST_ID, prepared } from './client.ts'
 import { runs } from './schema.ts'
 import { asUser } from './tenants.ts'
 
@@ -65,6 +65,16 @@ export async function currentRun(db: Db, projectId: string): Promise<RunRow | un
   return row
 }
 
+const pageOfRuns = prepared(db =>
+  db
+    .select()
+    .from(runs)
+    .where(and(eq(runs.projectId, sql.placeholder('projectId')), lt(runs.id, sql.placeholder('after'))))
+    .orderBy(desc(runs.id))
+    .limit(sql.placeholder('limit'))
+    .prepare('list_runs'),
+)
+
 /** Newest first. */
 export async function listRuns(
   db: Db,
@@ -72,12 +82,7 @@ export async function listRuns(
   after: string | undefined,
   limit: number,
 ): Promise<RunRow[]> {
-  return db
-    .select()
-    .from(runs)
-    .where(and(eq(runs.projectId, projectId), after ? lt(runs.id, after) : undefined))
-    .orderBy(desc(runs.id))
-    .limit(limit)
+  return pageOfRuns(db).execute({ projectId, after: after ?? LAST_ID, limit })
 }
 
 /** How many runs of the project wait and how many are at work. */

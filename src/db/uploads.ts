@@ -1,6 +1,6 @@
 import { and, desc, eq, getTableColumns, inArray, isNull, lt, notExists, sql } from 'drizzle-orm'
 import type { Problem } from '../problems.ts'
-import type { Db } from './client.ts'
+import { type Db, LAST_ID, prepared } from './client.ts'
 import { projects, uploadSpools, uploads } from './schema.ts'
 import { asUser } from './tenants.ts'
 
@@ -23,6 +23,16 @@ export async function findUpload(db: Db, userId: string, id: string): Promise<Up
   return row
 }
 
+const pageOfUploads = prepared(db =>
+  db
+    .select()
+    .from(uploads)
+    .where(and(eq(uploads.projectId, sql.placeholder('projectId')), lt(uploads.id, sql.placeholder('after'))))
+    .orderBy(desc(uploads.id))
+    .limit(sql.placeholder('limit'))
+    .prepare('list_uploads'),
+)
+
 /** Newest first; `after` is the id of the last upload of the page before. */
 export async function listUploads(
   db: Db,
@@ -30,12 +40,7 @@ export async function listUploads(
   after: string | undefined,
   limit: number,
 ): Promise<UploadRow[]> {
-  return db
-    .select()
-    .from(uploads)
-    .where(and(eq(uploads.projectId, projectId), after ? lt(uploads.id, after) : undefined))
-    .orderBy(desc(uploads.id))
-    .limit(limit)
+  return pageOfUploads(db).execute({ projectId, after: after ?? LAST_ID, limit })
 }
 
 /** Undefined when the upload has ended meanwhile. */

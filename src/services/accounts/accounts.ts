@@ -85,6 +85,10 @@ export function createAccounts(options: {
   const { db, vault, upstream, sharedToken, webUrl, mintsPerWeek } = options
   const renewals = new Map<string, Promise<Held>>()
   const find = gather(0, (userIds: string[]) => findAccounts(db, userIds))
+  const spentUntil = gather(0, async (userIds: string[]) => {
+    const until = await budgetSpentUntil(db, mintsPerWeek)
+    return userIds.map(() => until)
+  })
 
   async function hold(caller: Caller): Promise<Held> {
     const account = await find(caller.userId)
@@ -252,9 +256,9 @@ export function createAccounts(options: {
       if (sharedToken && account?.kind !== 'linked') return { kind: 'shared', state: 'ready' }
       if (!account?.sealedToken && account?.state !== 'rate_limited') {
         // A guest who has no token yet could not get one now: better told here than at the first message.
-        const spentUntil = await budgetSpentUntil(db, mintsPerWeek)
-        if (spentUntil)
-          return { kind: account?.kind ?? 'none', state: 'rate_limited', retryAt: spentUntil.toISOString() }
+        const until = await spentUntil(userId)
+        if (until)
+          return { kind: account?.kind ?? 'none', state: 'rate_limited', retryAt: until.toISOString() }
       }
       if (!account) return { kind: 'none', state: 'none' }
       const { kind, state, retryAt } = account
