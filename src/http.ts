@@ -69,7 +69,7 @@ export async function createHttp(options: {
   addJsonParser(app)
   refuseSlowBodies(app)
   dropSlowReaders(app)
-  await shedLoad(app)
+  shedLoad(app)
   app.addHook('onResponse', async (request, reply) => {
     const { method, id, routeOptions } = request
     // The route's pattern, never the address: an address carries ids and tickets.
