@@ -4,10 +4,11 @@ import { ProblemError } from '../problems.ts'
 const MAX_LOOP_DELAY_MS = 1_000
 const TICK_MS = 100
 const CALM_MS = 1_000
+const OVERLOAD_PAUSES = 3
 
 /**
- * Sheds load while the event loop lags: a quick 503 is worth more than an answer that nobody waits for any more. One
- * long pause, such as the start, is not overload; a second one without a calm second between them is.
+ * Sheds load while the event loop lags: a quick 503 is worth more than an answer that nobody waits for any more. A long
+ * pause or two, as at the start, are not overload; three without a calm second between them are.
  */
 export function shedLoad(app: FastifyInstance, maxLoopDelayMs = MAX_LOOP_DELAY_MS) {
   let pauses = 0
@@ -26,7 +27,7 @@ export function shedLoad(app: FastifyInstance, maxLoopDelayMs = MAX_LOOP_DELAY_M
 
   app.addHook('onRequest', (request, _reply, done) => {
     // A process that is busy is not dead; killing it would make the others busier.
-    if (pauses < 2 || request.routeOptions.url === '/healthz') done()
+    if (pauses < OVERLOAD_PAUSES || request.routeOptions.url === '/healthz') done()
     else done(new ProblemError('overloaded', undefined, { retryAfterMs: 2_000 }))
   })
 }
