@@ -26,6 +26,7 @@ const VARIABLES = [
   'OIDC_AUDIENCE',
   'RATE_LIMIT_PER_MINUTE',
   'GUESTS_PER_MINUTE',
+  'CONNECTIONS_PER_ADDRESS',
   'TRUST_PROXY',
   'LOG_LEVEL',
   'RENDER_POLL_MS',
@@ -70,7 +71,14 @@ export interface S3Config {
 
 export interface Config {
   production: boolean
-  http: { host: string; port: number; allowedOrigins: string[]; trustProxy: string[] | false }
+  http: {
+    host: string
+    port: number
+    allowedOrigins: string[]
+    trustProxy: string[] | false
+    /** Open at once, on this instance, from one address that is no proxy. */
+    connectionsPerAddress: number
+  }
   /** Requests of one user, and new guests from one address. */
   limits: { perMinute: number; guestsPerMinute: number }
   /** Whose ID tokens sign users in; `null`: nobody's. */
@@ -195,6 +203,7 @@ export function toConfig(env: Env): Config {
       port: integer('PORT', 8080, 0, 65535),
       allowedOrigins: origins(env.ALLOWED_ORIGINS, why => wrong('ALLOWED_ORIGINS', why)),
       trustProxy: proxies(env.TRUST_PROXY, why => wrong('TRUST_PROXY', why)),
+      connectionsPerAddress: integer('CONNECTIONS_PER_ADDRESS', 1_000, 1, 1_000_000),
     },
     limits: {
       perMinute: integer('RATE_LIMIT_PER_MINUTE', 600, 1, 1_000_000_000),

@@ -9,6 +9,7 @@ import { createLogger, VERSION } from './logger.ts'
 import type { Metrics } from './metrics.ts'
 import { handleError } from './problems.ts'
 import { addAuthentication } from './routes/authenticate.ts'
+import { limitConnections } from './routes/connections.ts'
 import { addSecurityHeaders, DATA_HEADERS } from './routes/headers.ts'
 import { addRoutes, type Services } from './routes/index.ts'
 import { addJsonParser } from './routes/json-bodies.ts'
@@ -62,12 +63,13 @@ export async function createHttp(options: {
   })
   app.setErrorHandler(handleError)
   app.server.maxConnections = MAX_CONNECTIONS
+  limitConnections(app, { perAddress: config.http.connectionsPerAddress, proxies: config.http.trustProxy })
   addNotFound(app)
   addSecurityHeaders(app)
   addJsonParser(app)
   refuseSlowBodies(app)
   dropSlowReaders(app)
-  await shedLoad(app)
+  shedLoad(app)
   app.addHook('onResponse', async (request, reply) => {
     const { method, id, routeOptions } = request
     // The route's pattern, never the address: an address carries ids and tickets.

@@ -116,7 +116,7 @@ const NOT_STORABLE = '22021'
 /** Turns any thrown thing into a problem; whatever is not ours to tell becomes `internal` or `overloaded`. */
 export function asProblem(error: unknown): Problem {
   if (error instanceof ProblemError) return error.problem
-  const { code, statusCode, validation, message } = (error ?? {}) as FastifyError
+  const { statusCode, validation, message } = (error ?? {}) as FastifyError
   if (validation) return toProblem('invalid_request', message)
   if (statusCode === 413) return toProblem('payload_too_large')
   if (statusCode === 429) return toProblem('rate_limited')
@@ -126,8 +126,6 @@ export function asProblem(error: unknown): Problem {
     return toProblem('invalid_request', 'A text holds a character that cannot be kept.')
   if (isDatabaseDown(error))
     return toProblem('overloaded', 'The database does not answer. Try again soon.', { retryAfterMs: 2000 })
-  if (code?.startsWith('FST_UNDER_PRESSURE'))
-    return toProblem('overloaded', undefined, { retryAfterMs: 2000 })
   return toProblem('internal')
 }
 

@@ -2,7 +2,7 @@
 
 // No word boundary before them: in a line of JSON a token at the start of a text's line follows `\\n`.
 const SHAPES =
-  /(nmv_usr_|clm_|\brgt?_|rgt?_(?=[\w-]{43}))[\w-]+|Bearer(?:\s|%20|\+)+[^\s"\\&]+|(postgres(?:ql)?:\/\/[^:@/\s"]*):[^\s"]*@/gi
+  /(nmv_usr_|clm_|\brgt?_|rgt?_(?=[\w-]{43}))[\w-]+|Bearer(?:\s|%20|\+)+[^\s"\\&]+|(postgres(?:ql)?:\/\/[^:@/\s"]*):[^\s"]{0,1000}@/gi
 /** A text may hold any word; only what cannot be one is taken out of it. */
 const CREDENTIALS = /(nmv_usr_|(?:clm_|rgt?_)(?=[\w-]{16}))[\w-]+/g
 /** A shorter value may be part of any word: it is left to the shapes. */

@@ -11,6 +11,8 @@ const EXIT_CONFIG = 78
 const EXIT_DATABASE = 69
 const CLOSE_MS = 24_000
 
+// As `node --disable-proto=delete`, however it is started: no key of an input is a way to what all objects inherit.
+Reflect.deleteProperty(Object.prototype, '__proto__')
 for (const stream of [process.stdout, process.stderr]) guard(stream)
 // Node itself would print an error that nobody catches, past every net.
 process.once('uncaughtException', end)

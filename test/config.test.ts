@@ -30,7 +30,13 @@ t.test('with nothing set, a fresh machine has all it needs', async t => {
   const config = configOf({})
   t.match(config, {
     production: false,
-    http: { host: '127.0.0.1', port: 8080, allowedOrigins: [], trustProxy: false },
+    http: {
+      host: '127.0.0.1',
+      port: 8080,
+      allowedOrigins: [],
+      trustProxy: false,
+      connectionsPerAddress: 1_000,
+    },
     limits: { perMinute: 600, guestsPerMinute: 30 },
     oidc: null,
     logLevel: 'info',
@@ -92,6 +98,7 @@ t.test('every setting reaches its place', async t => {
     RATE_LIMIT_PER_MINUTE: '1200',
     GUESTS_PER_MINUTE: '60',
     TRUST_PROXY: '10.0.0.0/8, loopback',
+    CONNECTIONS_PER_ADDRESS: '50',
     LOG_LEVEL: 'warn',
     RENDER_POLL_MS: '1000',
     RATE_LIMIT_RETRY_MS: '2000',
@@ -122,6 +129,7 @@ t.test('every setting reaches its place', async t => {
       port: 9000,
       allowedOrigins: ['https://app.example', 'http://localhost:5173'],
       trustProxy: ['10.0.0.0/8', 'loopback'],
+      connectionsPerAddress: 50,
     },
     limits: { perMinute: 1_200, guestsPerMinute: 60 },
     oidc: { issuer: 'https://id.example/realms/studio', audience: 'reelgate-app' },
@@ -182,6 +190,7 @@ t.test('all mistakes are named together, in one message', async t => {
     OPS_TOKEN: 'naïve',
     ALLOWED_ORIGINS: 'https://app.example/',
     TRUST_PROXY: 'everybody',
+    CONNECTIONS_PER_ADDRESS: '0',
     LOG_LEVEL: 'loud',
     RENDER_POLL_MS: '0',
     RATE_LIMIT_RETRY_MS: '-1',

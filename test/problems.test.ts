@@ -80,7 +80,6 @@ t.test('what was thrown elsewhere', async t => {
   t.equal(code(Object.assign(new Error('x'), { statusCode: 413 })), 'payload_too_large')
   t.equal(code(Object.assign(new Error('x'), { statusCode: 429 })), 'rate_limited')
   t.equal(code(Object.assign(new Error('x'), { statusCode: 503 })), 'internal')
-  t.match(asProblem(coded('FST_UNDER_PRESSURE')), { code: 'overloaded', retryAfterMs: Number })
 })
 
 t.test('a database that cannot be used is overload, not a fault', async t => {

@@ -1,44 +1,9 @@
-import { once } from 'node:events'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { createTracing } from '../src/tracing.ts'
 import { testApp } from './helpers/app.ts'
-import { type Json, signIn } from './helpers/client.ts'
+import { signIn } from './helpers/client.ts'
+import { type Span, startCollector } from './helpers/collector.ts'
 import { until } from './helpers/gateway.ts'
-
-interface Span {
-  traceId: string
-  spanId: string
-  parentSpanId?: string
-  name: string
-  kind: number
-  status?: { code?: number; message?: string }
-  attributes: { key: string; value: Json }[]
-}
-
-/** An OTLP/HTTP collector: keeps what it is sent, as the exporter sends it. */
-async function startCollector(t: Test) {
-  const bodies: string[] = []
-  const server = createServer(async (request, response) => {
-    let body = ''
-    for await (const chunk of request) body += chunk
-    if (request.method === 'POST' && request.url === '/v1/traces') bodies.push(body)
-    response.setHeader('content-type', 'application/json').end('{}')
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const resourceSpans = () => bodies.flatMap(body => (JSON.parse(body) as Json).resourceSpans)
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    text: () => bodies.join(),
-    resources: resourceSpans,
-    spans: (): Span[] => resourceSpans().flatMap((r: Json) => r.scopeSpans.flatMap((s: Json) => s.spans)),
-  }
-}
 
 const attribute = (span: Span, key: string) =>
   span.attributes.find(attribute => attribute.key === key)?.value.stringValue

@@ -129,6 +129,8 @@ export const projects = pgTable(
   {
     id: id().primaryKey(),
     userId: owner(),
+    /** Whose account upstream the project lives in; null: its owner's. Another's after a guest has become its owner. */
+    accountUserId: id('account_user_id').references(() => users.id),
     name: text().notNull(),
     language: text().notNull(),
     sessionId: text('session_id'),

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 
 /** Answers are data: nothing in them is a page, is kept by a cache, runs a script or is framed. */
@@ -11,11 +12,16 @@ export const DATA_HEADERS = {
   'cache-control': 'no-store',
 }
 
-/** The API reference is the one page: its script and styles stand in it and beside it, and it reads this API alone. */
+/** The API reference is the one page: scripts beside it, one that stands in it, and it reads this API alone. */
 const PAGE = {
-  'content-security-policy': [
+  'content-security-policy': pagePolicy([]),
+  'cache-control': 'no-cache',
+}
+
+function pagePolicy(scriptHashes: string[]) {
+  return [
     "default-src 'none'",
-    "script-src 'self' 'unsafe-inline'",
+    ["script-src 'self'", ...scriptHashes].join(' '),
     "style-src 'self' 'unsafe-inline'",
     "img-src 'self' data: blob:",
     "font-src 'self' data:",
@@ -24,8 +30,7 @@ const PAGE = {
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",
-  ].join('; '),
-  'cache-control': 'no-cache',
+  ].join('; ')
 }
 
 /** Tells browsers what an answer must never be used for. A route may set a header of its own instead. */
@@ -36,10 +41,22 @@ export function addSecurityHeaders(app: FastifyInstance) {
   })
 }
 
-/** The same for the plugin that serves the API reference. */
+/** The same for the plugin that serves the API reference. Scripts in its page run by their hash, as it was sent. */
 export function addPageHeaders(app: FastifyInstance) {
   app.addHook('onRequest', (_request, reply, done) => {
     reply.headers(PAGE)
     done()
   })
+  app.addHook<string>('onSend', async (_request, reply, payload) => {
+    if (/^text\/html\b/.test(String(reply.getHeader('content-type'))))
+      reply.header('content-security-policy', pagePolicy(scriptHashes(payload)))
+    return payload
+  })
+}
+
+function scriptHashes(html: string): string[] {
+  const scripts = html.matchAll(/<script[^>]*>([\s\S]*?)<\/script>/g)
+  return [...scripts]
+    .filter(([, text]) => text)
+    .map(([, text = '']) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`)
 }

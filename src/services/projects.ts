@@ -63,6 +63,10 @@ export interface Projects {
 
 const GATHER_MS = 5
 
+/** The one in whose account upstream a project lives; the guest that its owner once was, or the caller. */
+export const holderOf = ({ accountUserId }: Pick<ProjectRow, 'accountUserId'>, caller: Caller): Caller =>
+  accountUserId === null ? caller : { ...caller, userId: accountUserId }
+
 type Session = { sessionId: string; taskId: string; generation: number }
 
 export function createProjects(options: {
@@ -81,12 +85,6 @@ export function createProjects(options: {
     const row = await find({ userId, id })
     if (!row) throw notFound()
     return row
-  }
-
-  async function session(projectId: string, caller: Caller): Promise<Outcome<Session>> {
-    const row = await loadProject(db, projectId)
-    if (row?.sessionId && row.taskId) return held(row)
-    return open(projectId, row?.sessionGeneration ?? 0, caller)
   }
 
   const held = (row: ProjectRow): Outcome<Session> => ({
@@ -130,13 +128,16 @@ export function createProjects(options: {
     caller: Caller,
     send: (credential: Credential, session: Session) => Promise<Outcome<T>>,
   ): Promise<Outcome<T>> {
-    const first = await session(projectId, caller)
+    const row = await loadProject(db, projectId)
+    const holder = row ? holderOf(row, caller) : caller
+    const first =
+      row?.sessionId && row.taskId ? held(row) : await open(projectId, row?.sessionGeneration ?? 0, holder)
     if (first.kind !== 'ok') return first
-    const outcome = await accounts.call(caller, credential => send(credential, first.value))
+    const outcome = await accounts.call(holder, credential => send(credential, first.value))
     if (outcome.kind !== 'session') return outcome
-    const second = await open(projectId, first.value.generation, caller)
+    const second = await open(projectId, first.value.generation, holder)
     if (second.kind !== 'ok') return second
-    return accounts.call(caller, credential => send(credential, second.value))
+    return accounts.call(holder, credential => send(credential, second.value))
   }
 
   return {
@@ -178,7 +179,8 @@ export function createProjects(options: {
     async claimLink(userId, id, platform) {
       const project = await own(userId, id)
       const link = await within(id, { userId, platform }, upstream.claimLink)
-      const { url, expiresInMs } = await accounts.valueOrThrow(link, userId, project.language)
+      const holder = holderOf(project, { userId, platform }).userId
+      const { url, expiresInMs } = await accounts.valueOrThrow(link, holder, project.language)
       return { url, expiresAt: new Date(Date.now() + expiresInMs).toISOString() }
     },
   }

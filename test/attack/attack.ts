@@ -1,6 +1,7 @@
 /**
  * `npm run attack`: third-party tools against a local production start, one line each. A tool that is not installed
  * is skipped and said so; on Debian: apt-get install slowhttptest sqlmap wapiti ffuf. Everything stays on 127.0.0.1.
+ * For Linux: what is left of a connection is read from /proc. It takes six minutes.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,12 +14,12 @@ import { startEmbedded } from '../../src/db/embedded.ts'
 const SERVER = new URL('../../src/server.ts', import.meta.url).pathname
 const ROOT = new URL('../../', import.meta.url).pathname
 const FUZZ = 'test/security/malformed.test.ts'
-const LIMIT_MS = 170_000
+const LIMIT_MS = 240_000
 /** What every scanner looks for, and what this gateway might have shown by mistake. */
 const WORDS =
   'admin api api-docs actuator .env .git/config .git/HEAD backup config console dashboard db debug debug/pprof docs dump favicon.ico graphql healthz heapdump index.html info internal login logs metrics node_modules openapi.json ops ops/v1 ops/v1/accounts ops/v1/overview ops/v1/renders ops/v1/runs package.json phpmyadmin private readyz robots.txt server-status src/server.ts static status swagger swagger.json test trace uploads v1 v1/admin v1/auth v1/users v2 wp-admin'
-/** The page of the API reference has its script in it; X-XSS-Protection is a header that browsers have given up. */
-const ACCEPTED = new Set(['Content Security Policy Configuration', 'HTTP Secure Headers'])
+/** A header that browsers have given up, and that was a hole in some of them. Whatever else a tool finds is a failure. */
+const ACCEPTED = new Set(['X-XSS-Protection is not set'])
 const KNOWN = new Set(['docs', 'healthz', 'readyz', 'openapi.json'])
 
 const folder = await mkdtemp(join(tmpdir(), 'reelgate-attack-'))
@@ -34,6 +35,7 @@ const gateway = spawn(process.execPath, [SERVER], {
     TOKEN_KEYS: `attack:${Buffer.alloc(32, 1).toString('base64')}`,
     // The tools are to meet the routes, not the limits.
     RATE_LIMIT_PER_MINUTE: '10000000',
+    GUESTS_PER_MINUTE: '10000000',
   },
   stdio: ['ignore', 'pipe', 'inherit'],
 })
@@ -57,38 +59,42 @@ function tell(name: string, passed: boolean | null, what: string) {
   console.log(`${passed === null ? 'skip' : passed ? 'pass' : 'FAIL'}  ${name.padEnd(30)} ${what}`)
 }
 
-for (const [mode, args] of Object.entries({
-  'slow headers': ['-H', '-t', 'GET', '-u', `${url}/v1/me`],
-  'slow body': ['-B', '-t', 'POST', '-f', 'application/json', '-u', `${url}/v1/projects`],
-  'slow body, open route': ['-B', '-t', 'POST', '-f', 'application/json', '-u', `${url}/v1/auth/guest`],
-  'slow reading': ['-X', '-t', 'GET', '-u', `${url}/openapi.json`],
-})) {
+/** What each kind of slowness asks, and after how many seconds all of its connections have ended. */
+const SLOWNESS: Record<string, [promised: number, args: string[]]> = {
+  'slow headers': [20, ['-H', '-t', 'GET', '-u', `${url}/v1/me`]],
+  'slow body': [30, ['-B', '-t', 'POST', '-f', 'application/json', '-u', `${url}/v1/projects`]],
+  'slow body, open route': [30, ['-B', '-t', 'POST', '-f', 'application/json', '-u', `${url}/v1/auth/guest`]],
+  'slow reading': [200, ['-X', '-t', 'GET', '-u', `${url}/openapi.json`]],
+}
+const port = Number(new URL(url).port)
+/** The tool's probe, and what this script has open. */
+const OWN = 2
+for (const [mode, [promised, args]] of Object.entries(SLOWNESS)) {
   const since = Date.now()
-  const output = await run('slowhttptest', [
-    ...args,
-    '-c',
-    '200',
-    '-r',
-    '100',
-    '-i',
-    '5',
-    '-l',
-    '45',
-    '-p',
-    '3',
-  ])
+  const seconds = () => Math.round((Date.now() - since) / 1_000)
+  let most = 0
+  let heldUntil = 0
+  const watching = setInterval(async () => {
+    const held = await connectionsTo(port)
+    most = Math.max(most, held)
+    if (held > OWN) heldUntil = seconds()
+  }, 1_000)
+  const ends = ['-c', '200', '-r', '100', '-i', '5', '-l', String(promised + 10), '-p', '3']
+  const output = await run('slowhttptest', [...args, ...ends])
+  clearInterval(watching)
   if (output === null) {
     tell(`slowhttptest, ${mode}`, null, 'not installed')
     continue
   }
   const available = !/service available:\s+NO/.test(output) && /service available:\s+YES/.test(output)
-  const closed = /No open connections left/.test(output)
-  const seconds = Math.round((Date.now() - since) / 1_000)
+  // Not what the tool sees: a reader that has not read up to the end of its connection does not know of it.
+  const gone = most > OWN && heldUntil <= promised
   tell(
     `slowhttptest, ${mode}`,
-    // An answer that is not read lies with the kernel, and its connection is no longer the gateway's.
-    available && (closed || mode === 'slow reading'),
-    `${available ? 'always available' : 'NOT available'}, ${closed ? `all 200 connections ended in ${seconds} s` : 'connections were still open after 45 s'}`,
+    available && gone,
+    `${available ? 'always available' : 'NOT available'}, ${most} connections held at once, ${
+      gone ? `all gone after ${heldUntil} s` : `some still there after ${promised} s`
+    }`,
   )
 }
 
@@ -125,12 +131,13 @@ const wapiti = await run('wapiti', [
 if (wapiti === null) tell('wapiti', null, 'not installed')
 else {
   const { vulnerabilities = null } = JSON.parse(await readFile(report, 'utf8').catch(() => '{}'))
-  const found = Object.entries<unknown[]>(vulnerabilities ?? {}).filter(([, items]) => items.length > 0)
-  const words = found.map(([kind, items]) => `${kind} (${items.length})`).join(', ')
+  const found = Object.values<{ info: string; path: string }[]>(vulnerabilities ?? {}).flat()
   tell(
     'wapiti',
-    vulnerabilities !== null && found.every(([kind]) => ACCEPTED.has(kind)),
-    vulnerabilities ? words || 'found nothing' : 'no report',
+    vulnerabilities !== null && found.every(({ info }) => ACCEPTED.has(info)),
+    vulnerabilities
+      ? found.map(({ info, path }) => `${path}: ${info}`).join(', ') || 'found nothing'
+      : 'no report',
   )
 }
 
@@ -166,6 +173,16 @@ await sandbox.close()
 await postgres.stop()
 await rm(folder, { recursive: true, force: true })
 process.exitCode = failed ? 1 : 0
+
+/** The server's ends of all connections to `port`, whoever still owns them, as Linux lists them. */
+async function connectionsTo(port: number): Promise<number> {
+  const [LISTENING, ENDED] = ['0A', '06']
+  const rows = (await readFile('/proc/net/tcp', 'utf8')).trim().split('\n').slice(1)
+  return rows.filter(row => {
+    const [, local = '', , state = ''] = row.trim().split(/\s+/)
+    return Number.parseInt(local.split(':')[1]!, 16) === port && state !== LISTENING && state !== ENDED
+  }).length
+}
 
 /** What a tool prints within its time; null when it is not installed. */
 async function run(tool: string, args: string[], cwd = folder): Promise<string | null> {

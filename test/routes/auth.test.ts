@@ -95,6 +95,24 @@ t.test('signing out ends the session, with its sockets and tickets, and no other
   t.equal(await Promise.race([untouched.closed, 'open']), 'open')
 })
 
+t.test('it ends them at every other instance, too, within 5 s', async t => {
+  const second = await testApp(t, { database })
+  const client = await signIn(url)
+  const there = client.at(second.url)
+  const project = await client.project()
+  const live = await follow(t, there, project)
+  const stream = await fetch(`${second.url}/v1/projects/${project}/events`, {
+    headers: { authorization: `Bearer ${client.token}`, accept: 'text/event-stream' },
+  })
+  const read = stream.text().catch(() => {})
+  await client.remove('/v1/auth/session')
+  const since = Date.now()
+  t.equal((await there.get('/v1/me')).http.status, 401, 'at once for what is asked there')
+  t.equal((await live.closed).code, 4503)
+  await read
+  t.ok(Date.now() - since < 5_000)
+})
+
 t.test('signing out with the cookie takes it away', async t => {
   const cookie = (await guest({ delivery: 'cookie' })).headers.get('set-cookie')!.split(';')[0]!
   const signOut = (headers: Record<string, string>) =>

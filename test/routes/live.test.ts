@@ -57,6 +57,35 @@ t.test('the cookie counts for pages of an allowed origin alone', async t => {
   }
 })
 
+t.test('a ticket beside the cookie: the ticket decides, and the cookie never stands in for it', async t => {
+  const guest = await fetch(`${url}/v1/auth/guest`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"delivery":"cookie"}',
+  })
+  const cookie = guest.headers.get('set-cookie')!.split(';')[0]!
+  const { ticket } = await client.post('/v1/auth/tickets')
+  const evil = { cookie, origin: 'https://evil.example' }
+  const { socket } = openLive(t, url, { query: `?ticket=${ticket}`, headers: evil })
+  const [, answer] = await once(socket, 'unexpected-response')
+  t.equal(answer.statusCode, 403, 'not for a page of another site')
+
+  const live = openLive(t, url, { query: `?ticket=${ticket}`, headers: { cookie } })
+  t.equal(
+    (await live.next(isType('ready'))).userId,
+    client.userId,
+    'no browser, so no origin: whose ticket it is',
+  )
+  for (const used of [ticket, `rgt_${'A'.repeat(43)}`, 'x']) {
+    const refused = openLive(t, url, { query: `?ticket=${used}`, headers: { cookie } })
+    t.equal(await refused.closed, 4503)
+    t.same(refused.frames, [])
+  }
+  const empty = openLive(t, url, { query: '?ticket=', headers: { cookie } })
+  const [, refusal] = await once(empty.socket, 'unexpected-response')
+  t.equal(refusal.statusCode, 403)
+})
+
 t.test('who is nobody', async t => {
   const nobody = `rg_${'A'.repeat(43)}`
   for (const [frame, code] of [

@@ -97,6 +97,45 @@ t.test('a guest of a second device gives what it has to the account', async t =>
   t.same((await (await signIn(url)).get('/v1/projects')).items, [], 'and nobody else got anything')
 })
 
+t.test('both have an account upstream: each project goes on in the one that it was made with', async t => {
+  const sub = somebody()
+  const first = await exchange({ idToken: await issuer.sign({ sub }) })
+  const account = asUser(url, first.body.token, first.body.user.id)
+  const older = await account.projectWithClip()
+  const guest = await signIn(url)
+  const project = await guest.projectWithClip()
+  const render = await guest.post(`/v1/projects/${project}/renders`)
+  await until(async () => (await guest.get(`/v1/renders/${render.id}`)).state === 'completed')
+  const before = sandbox.journal().length
+  const { status, body } = await exchange({ idToken: await issuer.sign({ sub }) }, as(guest))
+  t.equal(status, 201)
+  const device = asUser(url, body.token, body.user.id)
+
+  for (const id of [older, project]) {
+    t.match((await device.get(`/v1/projects/${id}/timeline`)).tracks, [{}], 'what was uploaded is there')
+    const message = { text: 'Add a title that says Sesame', intent: 'chat' }
+    const { run } = await device.post(`/v1/projects/${id}/messages`, message)
+    const ended = await until(async () => {
+      const found = await device.get(`/v1/runs/${run.id}`)
+      return ['completed', 'failed'].includes(found.state) && found
+    })
+    t.match(ended, { state: 'completed', outcome: 'edited', credits: { spent: Number } })
+    t.ok(ended.credits.spent > 0, 'counted where they are spent')
+    const names = (await device.log(id)).map(({ chunk }: Json) => chunk.name)
+    t.notOk(names.includes('project.session_replaced'), 'nothing began anew')
+    t.equal((await device.post(`/v1/projects/${id}/claim-link`)).http.status, 200)
+    const again = await device.post(`/v1/projects/${id}/renders`)
+    await until(async () => (await device.get(`/v1/renders/${again.id}`)).state === 'completed')
+  }
+  const file = await fetch(`${url}/v1/renders/${render.id}/file`, { headers: as(body) })
+  t.equal(file.status, 200, 'the film of before')
+  await file.arrayBuffer()
+  const asked = sandbox.journal().slice(before)
+  t.notOk(asked.some(({ endpoint }) => endpoint === 'mint' || endpoint === 'session'))
+  t.equal((await guest.get('/v1/me')).http.status, 401)
+  t.match(await device.get('/v1/me'), { user: { kind: 'account' }, upstream: { state: 'ready' } })
+})
+
 t.test('not while the guest’s work is under way', async t => {
   const sub = somebody()
   await exchange({ idToken: await issuer.sign({ sub }) })

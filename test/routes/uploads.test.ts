@@ -16,7 +16,13 @@ async function startHttp(t: Test, options: Parameters<typeof setStage>[1] = {}) 
   const sessions = createSessions(stage)
   const http = await createHttp({
     config: {
-      http: { host: '127.0.0.1', port: 0, allowedOrigins: [], trustProxy: false },
+      http: {
+        host: '127.0.0.1',
+        port: 0,
+        allowedOrigins: [],
+        trustProxy: false,
+        connectionsPerAddress: 1_000,
+      },
       logLevel: 'silent',
     },
     // The other routes are there, but nobody calls them.

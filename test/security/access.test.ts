@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import Fastify from 'fastify'
 import t from 'tap'
 import { addAuthentication } from '../../src/routes/authenticate.ts'
@@ -195,4 +195,13 @@ t.test('every answer tells a browser what it must not be used for', async t => {
     for (const name of ['server', 'x-powered-by']) t.equal(headers.get(name), null)
     t.ok(text)
   }
+})
+
+t.test('the page of the API reference runs its own script, and none that somebody put into it', async t => {
+  const { headers, text } = await call(url, { method: 'GET', path: '/docs/', body: null })
+  const [, script = ''] = /<script[^>]*>([^<]+createApiReference[\s\S]*?)<\/script>/.exec(text) ?? []
+  const hash = createHash('sha256').update(script).digest('base64')
+  const policy = headers.get('content-security-policy')!
+  t.equal(/script-src ([^;]*)/.exec(policy)?.[1], `'self' 'sha256-${hash}'`)
+  t.match(policy, /base-uri 'none'/)
 })

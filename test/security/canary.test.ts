@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import type { Sandbox } from '../../sandbox/server.ts'
 import { type Json, signIn } from '../helpers/client.ts'
 import { query } from '../helpers/cluster.ts'
+import { startCollector } from '../helpers/collector.ts'
 import { testDatabaseUrl } from '../helpers/database.ts'
 import { openLive } from '../helpers/frames.ts'
 import { FAST, spawnGateway, startGateway, until } from '../helpers/gateway.ts'
@@ -130,10 +131,12 @@ function echoes(sandbox: Sandbox, token: string) {
 }
 
 t.test(
-  'no secret is found in logs, answers, frames, events or the database',
+  'no secret is found in logs, answers, frames, events, traces, metrics or the database',
   { timeout: 110_000 },
   async t => {
-    const { secrets, admin, sandbox, gateway } = await stage(t)
+    const collector = await startCollector(t)
+    const traced = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }
+    const { secrets, admin, sandbox, gateway } = await stage(t, traced)
     const { url } = gateway
     const told: string[] = []
     const alice = await signIn(url)
@@ -234,6 +237,9 @@ t.test(
     await ask('POST', '/v1/projects', { [stray]: 1 })
     await ask('GET', '/v1/me', undefined, { authorization: `Bearer ${bob.token}x` })
     await ask('GET', '/v1/me', undefined, { authorization: `Basic ${stray}` })
+    for (const name of ['x-client-app', 'traceparent', 'tracestate', 'baggage', 'user-agent', 'x-request-id'])
+      await ask('GET', '/v1/projects', undefined, { [name]: `${stray}-${bob.token}` })
+    await ask('PURGE', `/v1/${stray}`)
     told.push(
       await rawRequest(
         url,
@@ -253,6 +259,30 @@ t.test(
       await Promise.all(asked)
     }
     await until(async () => (await ask('GET', '/v1/me')).status === 200)
+
+    // What operators and their tools see.
+    const forOperators = { authorization: `Bearer ${secrets.OPS_TOKEN}` }
+    const pages = [
+      '/metrics',
+      ...['overview', 'accounts', 'runs', 'renders', 'uploads'].map(p => `/ops/v1/${p}`),
+    ]
+    const seen = await Promise.all(
+      pages.map(async path => {
+        const answer = await fetch(url + path, { headers: forOperators })
+        t.equal(answer.status, 200, path)
+        return answer.text()
+      }),
+    )
+    t.match(seen[0], /reelgate_upstream_calls_total\{[^}]*outcome="(?!ok)/, 'failures are counted')
+    t.same(findAny(seen.join('\n'), secrets), [], 'the metrics and the pages for operators')
+    await until(async () => collector.spans().some(({ name }) => name === 'GET /metrics'))
+    const spans = collector.spans()
+    for (const name of ['run', 'log append', 'upstream credits', 'upstream run'])
+      t.ok(
+        spans.some(span => span.name === name),
+        `${name} is traced`,
+      )
+    t.same(findAny(collector.text(), secrets), [], 'the traces')
 
     // At last it crashes.
     gateway.kill('SIGUSR2')

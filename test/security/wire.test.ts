@@ -6,7 +6,7 @@ import { signIn } from '../helpers/client.ts'
 import { isType, openLive } from '../helpers/frames.ts'
 import { startProduction } from './production.ts'
 
-const gateway = await startProduction(t)
+const gateway = await startProduction(t, { CONNECTIONS_PER_ADDRESS: '50' })
 const { url } = gateway
 const client = await signIn(url)
 const headers = { authorization: `Bearer ${client.token}` }
@@ -210,6 +210,20 @@ t.test('frames that are none', async t => {
       t.ok(codes.includes(code), `${what}: ${code}`)
     }),
   )
+})
+
+t.test('one address cannot take all connections', async t => {
+  const ends = Array.from({ length: 60 }, () => {
+    const socket = connect({ port: Number(port), host: hostname, localAddress: '127.0.0.9' })
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    socket.write(`GET /healthz HTTP/1.1\r\n${HOST}\r\n`)
+    const served = new Promise(resolve => socket.once('data', () => resolve('served')))
+    return Promise.race([served, new Promise(resolve => socket.on('close', () => resolve('dropped')))])
+  })
+  const outcomes = await Promise.all(ends)
+  t.equal(outcomes.filter(outcome => outcome === 'served').length, 50)
+  t.equal((await client.get('/v1/me')).http.status, 200, 'others come in')
 })
 
 t.test('it all left the process well', async t => {

@@ -50,8 +50,8 @@ export interface Accounts {
   link(caller: Caller, token: string, language: string): Promise<void>
   /** Back to the token that served the user before. */
   unlink(userId: string): Promise<void>
-  /** Gives a user's upstream account to one that has none, sealed anew for its owner. */
-  handOver(tx: Db, fromUserId: string, toUserId: string): Promise<void>
+  /** Gives a user's upstream account to one that has none, sealed anew for its owner; false when that one has. */
+  handOver(tx: Db, fromUserId: string, toUserId: string): Promise<boolean>
 }
 
 export interface UpstreamStatus {
@@ -243,12 +243,14 @@ export function createAccounts(options: {
 
     async handOver(tx, fromUserId, toUserId) {
       const account = await findAccount(tx, fromUserId)
-      if (!account || (await findAccount(tx, toUserId))) return
+      if (!account) return true
+      if (await findAccount(tx, toUserId)) return false
       const { sealedToken } = account
       await giveAccount(tx, fromUserId, {
         userId: toUserId,
         sealedToken: sealedToken && vault.seal(vault.open(sealedToken, fromUserId), toUserId),
       })
+      return true
     },
 
     async status(userId) {

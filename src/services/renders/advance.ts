@@ -3,9 +3,8 @@ import { crashPoint } from '../../crash-points.ts'
 import type { Db } from '../../db/client.ts'
 import { loadProject } from '../../db/projects.ts'
 import { type AttemptChange, loadDraft, waitsFor } from '../../db/render-claims.ts'
-import type { RenderRow } from '../../db/renders.ts'
-import type { Accounts } from '../accounts/accounts.ts'
-import type { Projects } from '../projects.ts'
+import type { Accounts, Caller } from '../accounts/accounts.ts'
+import { holderOf, type Projects } from '../projects.ts'
 import { decodeDraft } from '../timeline/draft.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { ProjectState, RenderState, UpstreamClient } from '../upstream/client.ts'
@@ -46,24 +45,29 @@ export function createAdvance(options: AdvanceOptions) {
   const callerOf = ({ render }: Claim) => ({ userId: render.userId, platform: render.platform })
   const languageOf = async ({ render }: Claim) => (await loadProject(db, render.projectId))?.language ?? 'en'
 
+  async function holder(claim: Claim): Promise<Caller> {
+    const project = await loadProject(db, claim.render.projectId)
+    return project ? holderOf(project, callerOf(claim)) : callerOf(claim)
+  }
+
+  async function problemOf(claim: Claim, failure: Failure) {
+    return accounts.problem(failure, (await holder(claim)).userId, await languageOf(claim))
+  }
+
   return async function advance(claim: Claim): Promise<void> {
     const { render, attempt } = claim
-    if (await isUserAway(render)) return record.later(claim, pollMs)
+    if (await isUserAway(claim)) return record.later(claim, pollMs)
     if (render.state === 'queued' || attempt === null) return begin(claim)
     const submission = { ...claim, attempt }
     if (render.state === 'submitting' && attempt.delivery === 'not_sent') return sendAgain(submission)
     return look(submission)
   }
 
-  async function isUserAway({
-    needsUserSince,
-    polls,
-    cancelRequestedAt,
-    userId,
-  }: RenderRow): Promise<boolean> {
+  async function isUserAway(claim: Claim): Promise<boolean> {
+    const { needsUserSince, polls, cancelRequestedAt } = claim.render
     if (needsUserSince === null || cancelRequestedAt !== null) return false
     if (polls % LOOKS_FOR_USER === LOOKS_FOR_USER - 1) return false
-    return (await accounts.status(userId)).state === 'reauth_required'
+    return (await accounts.status((await holder(claim)).userId)).state === 'reauth_required'
   }
 
   async function begin(claim: Claim): Promise<void> {
@@ -143,7 +147,7 @@ export function createAdvance(options: AdvanceOptions) {
     if (failure.kind === 'aborted') return
     if (failure.kind === 'auth') return tokenRefused(claim, failure, { delivery: 'not_sent' })
     if (failure.kind === 'refused') {
-      const problem = await accounts.problem(failure, claim.render.userId, await languageOf(claim))
+      const problem = await problemOf(claim, failure)
       return record.ends(claim, { state: 'failed', problem }, { attempt: { outcome: 'failed' } })
     }
     return later(claim, patience(claim, failure), { delivery: 'not_sent' })
@@ -152,7 +156,7 @@ export function createAdvance(options: AdvanceOptions) {
   /** Only the user can bring another token, so the render waits for them, however long that takes. */
   async function tokenRefused(claim: Claim, failure: Failure, attempt?: AttemptChange): Promise<void> {
     if (claim.render.needsUserSince !== null) return record.later(claim, pollMs, attempt)
-    const problem = await accounts.problem(failure, claim.render.userId, await languageOf(claim))
+    const problem = await problemOf(claim, failure)
     if (problem.code === 'reauth_required') return record.waitsForUser(claim, pollMs, problem, attempt)
     // The shared account's trouble is the operators' to end, not this user's.
     return later(claim, slowMs, attempt)
@@ -162,9 +166,10 @@ export function createAdvance(options: AdvanceOptions) {
   async function look(claim: Submission): Promise<void> {
     const { render, attempt } = claim
     const id = attempt.upstreamId
+    const caller = await holder(claim)
     if (render.cancelRequestedAt)
-      await accounts.call(callerOf(claim), credential => upstream.cancelRender(credential, { id }))
-    const outcome: Outcome<RenderState> = await accounts.call(callerOf(claim), credential =>
+      await accounts.call(caller, credential => upstream.cancelRender(credential, { id }))
+    const outcome: Outcome<RenderState> = await accounts.call(caller, credential =>
       upstream.render(credential, { id }),
     )
     crashPoint('render.after_poll')

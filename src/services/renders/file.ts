@@ -1,9 +1,11 @@
 import type { Readable } from 'node:stream'
 import type { Db } from '../../db/client.ts'
+import { loadProject, type ProjectRow } from '../../db/projects.ts'
 import { latestAttempts } from '../../db/render-claims.ts'
 import { type RenderRow, storeFileUrl } from '../../db/renders.ts'
 import { ProblemError } from '../../problems.ts'
 import type { Accounts } from '../accounts/accounts.ts'
+import { holderOf } from '../projects.ts'
 import type { RenderFile, UpstreamClient } from '../upstream/client.ts'
 import type { Outcome } from '../upstream/failures.ts'
 import type { Copies } from './copies.ts'
@@ -37,17 +39,18 @@ export function createFile(options: {
   /** Throws a problem when it is nowhere to be had. */
   async function file(
     render: RenderRow,
-    project: { name: string; language: string },
+    project: Pick<ProjectRow, 'name' | 'language' | 'accountUserId'>,
     request: FileRequest,
   ): Promise<FileAnswer> {
     const copy = await copies?.open(render.id, request)
-    const found =
-      copy ?? (await accounts.valueOrThrow(await film(render, request), render.userId, project.language))
+    const holder = holderOf(project, render).userId
+    const found = copy ?? (await accounts.valueOrThrow(await film(render, request), holder, project.language))
     return { status: found.status, headers: headersOf(found, project.name), body: found.body }
   }
 
   async function film(render: RenderRow, request: FileRequest): Promise<Outcome<RenderFile>> {
-    const caller = { userId: render.userId, platform: render.platform }
+    const project = await loadProject(db, render.projectId)
+    const caller = project ? holderOf(project, render) : render
     const [attempt] = await latestAttempts(db, [render.id])
     if (!attempt) throw new ProblemError('not_ready')
     const id = attempt.upstreamId

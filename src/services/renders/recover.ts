@@ -1,8 +1,10 @@
 import type { Db } from '../../db/client.ts'
+import { loadProject } from '../../db/projects.ts'
 import { latestAttempts, updateAttempt } from '../../db/render-claims.ts'
 import { completeLost, lockProjectOf, type RenderRow } from '../../db/renders.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import type { EventLog } from '../events/log.ts'
+import { holderOf } from '../projects.ts'
 import type { UpstreamClient } from '../upstream/client.ts'
 import { filmOf } from './film.ts'
 import { renderUpdated } from './render.ts'
@@ -24,19 +26,19 @@ export function createRecover(options: {
     if (lost.state !== 'failed' || lost.problem?.code !== 'render_lost') return null
     const [attempt] = await latestAttempts(db, [lost.id])
     if (!attempt) return null
-    const { userId, platform } = lost
-    const found = await accounts.call({ userId, platform }, credential =>
+    const project = await loadProject(db, lost.projectId)
+    const found = await accounts.call(holderOf(project!, lost), credential =>
       upstream.render(credential, { id: attempt.upstreamId }),
     )
     if (found.kind !== 'ok' || found.value.status !== 'completed') return null
     const film = filmOf(found.value)
     return log.transaction(async (tx, append) => {
-      const project = await lockProjectOf(tx, lost.projectId)
+      const locked = await lockProjectOf(tx, lost.projectId)
       const row = await completeLost(tx, lost.id, film)
-      if (!row || !project) return null
+      if (!row || !locked) return null
       await updateAttempt(tx, attempt, { outcome: 'completed' })
       await onCompleted?.(tx, row.id)
-      await append(lost.projectId, [renderUpdated(row, project.revision)])
+      await append(lost.projectId, [renderUpdated(row, locked.revision)])
       return row
     })
   }

@@ -1,6 +1,7 @@
 import { randomUUIDv7 } from 'node:crypto'
 import { crashPoint } from '../../crash-points.ts'
 import type { Db } from '../../db/client.ts'
+import type { ProjectRow } from '../../db/projects.ts'
 import {
   cancelQueued,
   findRender,
@@ -19,7 +20,7 @@ import { notFound, ProblemError } from '../../problems.ts'
 import type { Accounts, Caller } from '../accounts/accounts.ts'
 import type { EventLog } from '../events/log.ts'
 import { type List, listOf } from '../lists.ts'
-import type { Projects } from '../projects.ts'
+import { holderOf, type Projects } from '../projects.ts'
 import { decodeDraft } from '../timeline/draft.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { ProjectState, UpstreamClient } from '../upstream/client.ts'
@@ -98,17 +99,14 @@ export function createRenders(options: {
   const show = (row: RenderView) => toRender(row, row.projectRevision)
 
   /** Null: it is too early to read, or the upstream does not answer now; the worker will read it. */
-  async function readDraft(
-    project: Parameters<typeof timelines.read>[0] & { language: string; sessionId: string | null },
-    caller: Caller,
-  ): Promise<ProjectState | null> {
+  async function readDraft(project: ProjectRow, caller: Caller): Promise<ProjectState | null> {
     const { queued, active } = await countUnfinished(db, project.id)
     if (queued + active > 0) return null
     // Nobody has spoken to the upstream of this project yet; asking would mint a token for nothing.
     if (!project.sessionId) throw nothing(project.language)
     const read = await timelines.read(project, caller)
     if (read.kind === 'auth' || read.kind === 'refused')
-      return accounts.valueOrThrow(read, caller.userId, project.language)
+      return accounts.valueOrThrow(read, holderOf(project, caller).userId, project.language)
     return read.kind === 'ok' ? read.value : null
   }
 

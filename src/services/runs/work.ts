@@ -6,7 +6,7 @@ import type { RunRow } from '../../db/runs.ts'
 import { isDatabaseDown } from '../../problems.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import type { Append, EventLog } from '../events/log.ts'
-import type { Projects } from '../projects.ts'
+import { holderOf, type Projects } from '../projects.ts'
 import type { ClientState } from '../timeline/client-state.ts'
 import type { Observation, Timelines } from '../timeline/timeline.ts'
 import type { Credits, ProjectState, UpstreamClient } from '../upstream/client.ts'
@@ -109,7 +109,7 @@ export function createWork(
 
     async readCredits() {
       const outcome = await work.withDatabase(() =>
-        accounts.call(caller, credential => upstream.credits(credential)),
+        accounts.call(holderOf(project, caller), credential => upstream.credits(credential)),
       )
       if (outcome.kind !== 'ok') return null
       const { available, frozen, total } = outcome.value

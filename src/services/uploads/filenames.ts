@@ -15,7 +15,7 @@ export function labelOf(filename: string, fallback = 'file'): string {
     .at(-1)!
     .replace(HIDDEN, '')
     .replace(/\s+/g, ' ')
-    .replace(/^[. ]+|[. ]+$/g, '')
+    .replace(/^[. ]+|(?<![. ])[. ]+$/g, '')
   const { stem, extension } = parts(name || fallback)
   const room = MAX_LABEL - extension.length
   return stem.slice(0, room).toWellFormed() + extension

@@ -6,7 +6,7 @@ import type { Locks } from '../../db/locks.ts'
 import { loadProject, type ProjectRow } from '../../db/projects.ts'
 import { deleteSpool, loadSpooled, recordNotSent, recordSent, type SpooledRow } from '../../db/spools.ts'
 import type { Accounts, Caller } from '../accounts/accounts.ts'
-import type { Projects } from '../projects.ts'
+import { holderOf, type Projects } from '../projects.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { Media, ProjectState, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
@@ -170,7 +170,8 @@ export function createForward(options: {
     }
     if (kind === 'transient' || kind === 'protocol' || kind === 'aborted' || kind === 'rate_limited')
       throw new NotYetError(`The upstream has not taken the file: ${kind}`)
-    const problem = await accounts.problem(failure, row.upload.userId, project.language)
+    const { userId } = holderOf(project, { userId: row.upload.userId, platform: row.spool.platform })
+    const problem = await accounts.problem(failure, userId, project.language)
     await finish(row, { state: 'failed', problem, bytesForwarded: 0 })
   }
 

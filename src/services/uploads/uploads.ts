@@ -7,7 +7,7 @@ import { notFound, type Problem, ProblemError, toProblem } from '../../problems.
 import type { Accounts, Caller } from '../accounts/accounts.ts'
 import type { EventLog } from '../events/log.ts'
 import { type List, listOf } from '../lists.ts'
-import type { Projects } from '../projects.ts'
+import { holderOf, type Projects } from '../projects.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { Media, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
@@ -110,14 +110,15 @@ export function createUploads(options: {
     const silent = failure.kind === 'transient' || failure.kind === 'protocol'
     const inTheMiddle = silent && body?.begun && !body.ended
     if (failure.kind === 'aborted' || inTheMiddle) return fileProblem('upload_interrupted', project)
-    return accounts.problem(failure, caller.userId, project.language)
+    return accounts.problem(failure, holderOf(project, caller).userId, project.language)
   }
 
   return {
     async receive(caller, projectId, files) {
       const project = await projects.own(caller.userId, projectId)
       // Token and session are put to use while everything can still be sent again.
-      await accounts.valueOrThrow(await timelines.read(project, caller), caller.userId, project.language)
+      const holder = holderOf(project, caller).userId
+      await accounts.valueOrThrow(await timelines.read(project, caller), holder, project.language)
       const uploads: Upload[] = []
       try {
         for await (const file of files) {
