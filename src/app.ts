@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config.ts'
 import { openDatabase } from './db/client.ts'
@@ -25,7 +24,7 @@ import { createLimits } from './services/limits.ts'
 import { createMessages } from './services/messages/messages.ts'
 import { createOps } from './services/ops.ts'
 import { createProjects } from './services/projects.ts'
-import { createCopies } from './services/renders/copies.ts'
+import { openCopies } from './services/renders/copies.ts'
 import { createRenders } from './services/renders/renders.ts'
 import { createRuns } from './services/runs/runs.ts'
 import { createTimelines } from './services/timeline/timeline.ts'
@@ -115,6 +114,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     onError: report,
   })
   const { pollMs } = config.renders
+  const copies = config.renders.keep ? await openCopies({ dataDir: config.dataDir, ...config.renders }) : null
   const renders = createRenders({
     db,
     log,
@@ -124,9 +124,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     upstream,
     pollMs,
     onError: report,
-    ...(config.renders.keep && {
-      keep: { copies: createCopies(join(config.dataDir, 'renders')), enqueue: jobs.enqueueCopy },
-    }),
+    ...(copies && { keep: { copies, enqueue: jobs.enqueueCopy } }),
   })
   let dispatcher: Dispatcher | undefined
   const runs = createRuns({
@@ -188,7 +186,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
   resumable.start()
   dispatcher = await jobs.work({
     run: traced(tracing, runs.work),
-    ...(config.renders.keep && { copy: renders.copy }),
+    ...(copies && { copy: renders.copy }),
     sweep: async () => {
       await sweepExpired(db)
       await sweepKeys(db)

@@ -38,6 +38,7 @@ export type { Render } from './render.ts'
 // With the pause between two looks for what is due, a dead worker's renders are another's within 15 s.
 const LEASE_MS = 12_000
 const COPY_MS = 30 * 60_000
+const ALL = { range: null, ifRange: null, ifNoneMatch: null }
 
 export interface Renders extends Omit<Worker, 'wake'> {
   /**
@@ -201,7 +202,7 @@ export function createRenders(options: {
       const [render] = await findWanted(db, [id])
       if (!render || !keep) return
       const limit = AbortSignal.timeout(COPY_MS)
-      const film = await files.film(render, { range: null, ifRange: null, signal: limit })
+      const film = await files.film(render, { ...ALL, signal: limit })
       if (film.kind !== 'ok' || film.value.status !== 200) throw new Error(`No film to copy: ${film.kind}`)
       await keep.copies.keep(id, film.value)
     },
