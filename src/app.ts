@@ -4,11 +4,12 @@ import { openDatabase } from './db/client.ts'
 import { readEpoch } from './db/event-epoch.ts'
 import { sweepKeys } from './db/idempotency.ts'
 import { createLocks } from './db/locks.ts'
+import { declareBudget } from './db/mints.ts'
 import { sweepExpired } from './db/users.ts'
 import { createHttp } from './http.ts'
 import { VERSION } from './logger.ts'
 import { createMetrics } from './metrics.ts'
-import { observeLog, observeUpstream, traced } from './observe.ts'
+import { observeJobs, observeLog, observeRenders, observeUpstream } from './observe.ts'
 import type { Services } from './routes/index.ts'
 import { createAccounts } from './services/accounts/accounts.ts'
 import { developmentKeys } from './services/accounts/token-keys.ts'
@@ -56,8 +57,9 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const database = openDatabase(urls.database, report)
   const { db } = database
   const { mintsPerWeek } = config.upstream
+  await declareBudget(db, mintsPerWeek)
   const pools = { main: database.pool, tenants: database.tenants.pool }
-  const metrics = config.opsToken === null ? null : createMetrics({ db, pools, mintsPerWeek })
+  const metrics = config.opsToken === null ? null : createMetrics({ db, pools })
   const tracing = config.traces.endpoint === null ? null : await createTracing(config.traces.endpoint)
   const observers = { metrics, tracing }
   const client = createUpstreamClient({
@@ -78,7 +80,10 @@ export async function createApp(config: Config, urls: { database: string; upstre
     observers,
   )
   const retention = createRetention({ db, keepDays })
-  const jobs = await createJobs({ url: urls.database, onError: report, traceparent: tracing?.traceparent })
+  const jobs = observeJobs(
+    await createJobs({ url: urls.database, onError: report, traceparent: tracing?.traceparent }),
+    tracing,
+  )
 
   const { sharedToken, webUrl, rateLimitRetryMs } = config.upstream
   const sessions = createSessions({ db })
@@ -124,6 +129,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     upstream,
     pollMs,
     onError: report,
+    ...(tracing && { trace: observeRenders(tracing) }),
     ...(copies && { keep: { copies, enqueue: jobs.enqueueCopy } }),
   })
   let dispatcher: Dispatcher | undefined
@@ -168,7 +174,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     credits,
     log,
     idempotency,
-    ops: createOps({ db, renders, mintsPerWeek }),
+    ops: createOps({ db, renders }),
     limits,
   }
 
@@ -185,7 +191,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
   renders.start()
   resumable.start()
   dispatcher = await jobs.work({
-    run: traced(tracing, runs.work),
+    run: runs.work,
     ...(copies && { copy: renders.copy }),
     sweep: async () => {
       await sweepExpired(db)

@@ -40,9 +40,8 @@ export function createMetrics(options: {
   db: Db
   /** By name; what each label `pool` says. */
   pools: Record<string, Pool>
-  mintsPerWeek: number
 }): Metrics {
-  const { db, pools, mintsPerWeek } = options
+  const { db, pools } = options
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -130,7 +129,7 @@ export function createMetrics(options: {
   )
   const mintsLeft = gauge(
     'reelgate_mint_budget_remaining',
-    'Tokens that the backend is likely to give this week; the same on every instance',
+    'Tokens that may still be asked for this week (MINTS_PER_WEEK); the same on every instance',
   )
   const fromDatabase = [...Object.values(byKind), oldest, pollLag, jobs, blockedKeys, mintsLeft]
 
@@ -145,7 +144,7 @@ export function createMetrics(options: {
       Promise.all(kinds.map(kind => countActive(db, kind))),
       renderPollLagSeconds(db),
       readQueues(db),
-      readMintBudget(db, mintsPerWeek),
+      readMintBudget(db),
     ])
     for (const metric of fromDatabase) metric.reset()
     for (const [i, kind] of kinds.entries()) {
