@@ -97,6 +97,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     rateLimitRetryMs,
     mintsPerWeek,
     onError: report,
+    onSharedRefused: () => metrics?.sharedTokenRefused(),
   })
   const idTokens = config.oidc && createIdTokens(config.oidc)
   const signIn = createSignIn({ db, sessions, accounts, idTokens })

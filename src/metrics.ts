@@ -16,6 +16,7 @@ export interface Metrics {
     seconds: number | null
   }): void
   upstreamCalled(call: string, outcome: string, seconds: number): void
+  sharedTokenRefused(): void
   /** A transaction of the log, with what it told. */
   committed(chunks: Chunk[], seconds: number): void
   /** A batch that this instance's readers of one project are offered. Called once a batch, not once a reader. */
@@ -78,6 +79,10 @@ export function createMetrics(options: {
     'From a call to its answer; of a message, to the beginning of the answer',
     UPSTREAM_SECONDS,
     'call',
+  )
+  const sharedRefused = counter(
+    'reelgate_shared_token_refusals_total',
+    'Calls for which the backend refused the token that all users share',
   )
   const runsEnded = counter('reelgate_runs_ended_total', 'Runs that ended on this instance', 'state')
   const runSeconds = histogram('reelgate_run_duration_seconds', 'From a message to its end', WORK_SECONDS)
@@ -192,6 +197,8 @@ export function createMetrics(options: {
       upstreamCalls.inc({ call, outcome })
       upstreamSeconds.observe({ call }, seconds)
     },
+
+    sharedTokenRefused: () => sharedRefused.inc(),
 
     committed(chunks, seconds) {
       commitSeconds.observe(seconds)
