@@ -18,6 +18,8 @@ import { answerFrom } from './copy-answer.ts'
 
 /** What one copy takes up of memory while it is made; S3 takes 10,000 parts and none, but the last, below 5 MiB. */
 const PART_BYTES = 8 << 20
+/** A slow client holds one for as long as its download takes; the SDK's 50 would make all others wait. */
+const MAX_SOCKETS = 5_000
 const PREFIX = 'renders/'
 const KEY = /^renders\/([0-9a-f-]{36})\.mp4$/
 
@@ -28,7 +30,13 @@ export function openS3Copies({ bucket: Bucket, region, endpoint, credentials }: 
     // Checksums that services other than Amazon's do not know; what is sent is signed with its hash anyway.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
-    requestHandler: { connectionTimeout: 5_000, requestTimeout: 60_000, throwOnRequestTimeout: true },
+    requestHandler: {
+      connectionTimeout: 5_000,
+      requestTimeout: 60_000,
+      throwOnRequestTimeout: true,
+      httpAgent: { maxSockets: MAX_SOCKETS },
+      httpsAgent: { maxSockets: MAX_SOCKETS },
+    },
     ...(endpoint && { endpoint, forcePathStyle: true }),
     ...(credentials && { credentials }),
   })

@@ -49,6 +49,17 @@ t.test('a film of several parts is kept, and given whole and in ranges', async t
   )
 })
 
+t.test('clients that do not read on keep nobody waiting', async t => {
+  const s3 = await startS3(t)
+  const copies = openS3Copies(s3.config)
+  const id = randomUUID()
+  await copies.keep(id, { bytes: film.length, body: Readable.from(chunksOf(film)) })
+  const slow = await Promise.all(Array.from({ length: 60 }, () => copies.open(id, ALL)))
+  const last = (await copies.open(id, { ...ALL, range: 'bytes=0-9' }))!
+  t.ok((await buffer(last.body)).equals(film.subarray(0, 10)))
+  for (const one of slow) one!.body.on('error', () => {}).destroy()
+})
+
 t.test('a copy that breaks off is none, and leaves nothing behind', async t => {
   const s3 = await startS3(t)
   const copies = openS3Copies(s3.config)
