@@ -74,7 +74,10 @@ export async function playScene(t: Test, { point, how, hit, frozenMs }: Scene): 
   const { rows } = await db.query('select last_seq::int from projects where id = $1', [project])
   const head = rows[0].last_seq
   const hasAll = ({ transcript }: (typeof watchers)[0]) => transcript.entries.at(-1)?.seq === head
-  await until(async () => watchers.every(hasAll), SETTLED_MS)
+  await until(async () => watchers.every(hasAll), SETTLED_MS).catch(() => {
+    const missing = watchers.filter(watcher => !hasAll(watcher)).map(({ state }) => state())
+    throw new Error(`The log ends at ${head}: ${missing.join('; ')}\n${first.output()}`)
+  })
 
   const ids = answers.map(answer => answer.id ?? answer.run?.id)
   const trouble = await findTrouble({
