@@ -1,6 +1,6 @@
 import type { Db } from '../../db/client.ts'
 import { latestAttempts, updateAttempt } from '../../db/render-claims.ts'
-import { completeLost, lockProjectOf, type RenderRow } from '../../db/renders.ts'
+import { completeLost, findWanted, lockProjectOf, type RenderRow } from '../../db/renders.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import type { EventLog } from '../events/log.ts'
 import type { UpstreamClient } from '../upstream/client.ts'
@@ -33,7 +33,9 @@ export function createRecover(options: {
     return log.transaction(async (tx, append) => {
       const project = await lockProjectOf(tx, lost.projectId)
       const row = await completeLost(tx, lost.id, film)
-      if (!row || !project) return null
+      // Another request for it has found it first.
+      if (!row) return (await findWanted(tx, [lost.id]))[0] ?? null
+      if (!project) return null
       await updateAttempt(tx, attempt, { outcome: 'completed' })
       await onCompleted?.(tx, row.id)
       await append(lost.projectId, [renderUpdated(row, project.revision)])
