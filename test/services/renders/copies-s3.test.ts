@@ -54,7 +54,7 @@ t.test('clients that do not read on keep nobody waiting', async t => {
   const copies = openS3Copies(s3.config)
   const id = randomUUID()
   await copies.keep(id, { bytes: film.length, body: Readable.from(chunksOf(film)) })
-  const slow = await Promise.all(Array.from({ length: 60 }, () => copies.open(id, ALL)))
+  const slow = await Promise.all(Array.from({ length: 51 }, () => copies.open(id, ALL)))
   const last = (await copies.open(id, { ...ALL, range: 'bytes=0-9' }))!
   t.ok((await buffer(last.body)).equals(film.subarray(0, 10)))
   for (const one of slow) one!.body.on('error', () => {}).destroy()
@@ -136,10 +136,5 @@ t.test(
     })
     t.equal(own.status, 200, 'the backend still has it')
     t.ok(Buffer.from(await own.arrayBuffer()).equals(renderFile.bytes))
-
-    s3.refuse(() => null)
-    await alice.remove(`/v1/projects/${project}`)
-    await testApp(t, { env, database })
-    await until(async () => s3.objects.size === 0, 60_000)
   },
 )
