@@ -53,7 +53,7 @@ t.test('clients that do not read on keep nobody waiting', async t => {
   const s3 = await startS3(t)
   const copies = openS3Copies(s3.config)
   const id = randomUUID()
-  await copies.keep(id, { bytes: film.length, body: Readable.from(chunksOf(film)) })
+  await copies.keep(id, { bytes: null, body: Readable.from([film.subarray(0, 200_000)]) })
   const slow = await Promise.all(Array.from({ length: 51 }, () => copies.open(id, ALL)))
   const last = (await copies.open(id, { ...ALL, range: 'bytes=0-9' }))!
   t.ok((await buffer(last.body)).equals(film.subarray(0, 10)))
