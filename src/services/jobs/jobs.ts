@@ -93,11 +93,12 @@ export async function createJobs(options: {
     expireInSeconds: 3_600,
     deleteAfterSeconds: 86_400,
   })
+  await boss.createQueue(SWEEP, { policy: 'singleton', retryLimit: 0, deleteAfterSeconds: 3_600 })
+
   const traced = <T extends object>(job: T): T & Traced => {
     const traceparent = options.traceparent?.()
     return traceparent ? { ...job, traceparent } : job
   }
-  await boss.createQueue(SWEEP, { policy: 'singleton', retryLimit: 0, deleteAfterSeconds: 3_600 })
 
   return {
     async enqueueRun(tx, job) {

@@ -39,6 +39,9 @@ export type { Render } from './render.ts'
 
 // With the pause between two looks for what is due, a dead worker's renders are another's within 15 s.
 const LEASE_MS = 12_000
+const COPY_MS = 30 * 60_000
+const ALL = { range: null, ifRange: null, ifNoneMatch: null }
+
 /** The trace of a render. */
 export interface RenderTrace {
   /** Names the one that is under way, to be kept with the render. */
@@ -46,9 +49,6 @@ export interface RenderTrace {
   /** What a worker does for a render that it has claimed. */
   step(render: RenderRow, work: () => Promise<void>): Promise<void>
 }
-
-const COPY_MS = 30 * 60_000
-const ALL = { range: null, ifRange: null, ifNoneMatch: null }
 
 export interface Renders extends Omit<Worker, 'wake'> {
   /**
