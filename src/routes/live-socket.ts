@@ -170,7 +170,10 @@ export function serveLive(
       send({ type: 'subscribed', projectId, cursor: result.cursor, recovered: result.recovered })
       if (result.recovered) result.subscription.start(sink, () => close('restart'))
     } catch (error) {
-      sendProblem(asProblem(error), projectId)
+      const problem = asProblem(error)
+      sendProblem(problem, projectId)
+      // Open, it would look to the client as if nothing happened in its project; it comes back by its cursors.
+      if (problem.status >= 500) close('restart')
     }
   }
 

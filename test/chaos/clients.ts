@@ -37,11 +37,8 @@ export function watch(t: Test, user: Client, projectId: string, cursor: string, 
     own.on('message', data => {
       const frame: Json = JSON.parse(String(data))
       if (frame.type === 'subscribed' && !frame.recovered) throw new Error(`${name} lost its place`)
-      // A subscribe that an instance could not serve, as one that wakes up from a freeze: to be asked again.
-      if (frame.type === 'error') {
-        refusals.push(frame.problem.code)
-        own.terminate()
-      }
+      // An instance that wakes up from a freeze may not be able to serve it yet, and ends the socket.
+      if (frame.type === 'error') refusals.push(frame.problem.code)
       if (frame.type || own !== socket) return
       transcript.entries.push({ seq: frame.seq, chunk: frame.chunk })
       after = frame.id

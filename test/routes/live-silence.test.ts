@@ -3,6 +3,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { logWriter, testApp } from '../helpers/app.ts'
 import { signIn } from '../helpers/client.ts'
+import { query } from '../helpers/cluster.ts'
 import { openLive } from '../helpers/frames.ts'
 
 const { url, database } = await testApp(t)
@@ -43,3 +44,16 @@ t.test('a credential that came in time counts, however long it takes to look at'
   await Promise.race([answered, live.closed])
   t.match(live.frames, [{ type: 'ready' }])
 })
+
+t.test(
+  'a subscribe that fails for a reason of ours ends the socket, so that the client comes back',
+  async t => {
+    const { id } = await client.post('/v1/projects', {})
+    const live = openLive(t, url, { headers: { authorization } })
+    await query(database, 'alter table projects rename to projects_elsewhere')
+    t.teardown(() => query(database, 'alter table projects_elsewhere rename to projects'))
+    await live.send({ type: 'subscribe', projectId: id })
+    t.equal(await live.closed, 1012)
+    t.match(live.frames.at(-1), { type: 'error', projectId: id, problem: { status: 500 } })
+  },
+)
