@@ -1,15 +1,15 @@
-import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config.ts'
 import { openDatabase } from './db/client.ts'
 import { readEpoch } from './db/event-epoch.ts'
 import { sweepKeys } from './db/idempotency.ts'
 import { createLocks } from './db/locks.ts'
+import { declareBudget } from './db/mints.ts'
 import { sweepExpired } from './db/users.ts'
 import { createHttp } from './http.ts'
 import { VERSION } from './logger.ts'
 import { createMetrics } from './metrics.ts'
-import { observeLog, observeUpstream, traced } from './observe.ts'
+import { observeJobs, observeLog, observeRenders, observeUpstream } from './observe.ts'
 import type { Services } from './routes/index.ts'
 import { createAccounts } from './services/accounts/accounts.ts'
 import { developmentKeys } from './services/accounts/token-keys.ts'
@@ -25,7 +25,7 @@ import { createLimits } from './services/limits.ts'
 import { createMessages } from './services/messages/messages.ts'
 import { createOps } from './services/ops.ts'
 import { createProjects } from './services/projects.ts'
-import { createCopies } from './services/renders/copies.ts'
+import { openCopies } from './services/renders/copies.ts'
 import { createRenders } from './services/renders/renders.ts'
 import { createRuns } from './services/runs/runs.ts'
 import { createTimelines } from './services/timeline/timeline.ts'
@@ -57,8 +57,9 @@ export async function createApp(config: Config, urls: { database: string; upstre
   const database = openDatabase(urls.database, report)
   const { db } = database
   const { mintsPerWeek } = config.upstream
+  await declareBudget(db, mintsPerWeek)
   const pools = { main: database.pool, tenants: database.tenants.pool }
-  const metrics = config.opsToken === null ? null : createMetrics({ db, pools, mintsPerWeek })
+  const metrics = config.opsToken === null ? null : createMetrics({ db, pools })
   const tracing = config.traces.endpoint === null ? null : await createTracing(config.traces.endpoint)
   const observers = { metrics, tracing }
   const client = createUpstreamClient({
@@ -79,7 +80,10 @@ export async function createApp(config: Config, urls: { database: string; upstre
     observers,
   )
   const retention = createRetention({ db, keepDays })
-  const jobs = await createJobs({ url: urls.database, onError: report, traceparent: tracing?.traceparent })
+  const jobs = observeJobs(
+    await createJobs({ url: urls.database, onError: report, traceparent: tracing?.traceparent }),
+    tracing,
+  )
 
   const { sharedToken, webUrl, rateLimitRetryMs } = config.upstream
   const sessions = createSessions({ db })
@@ -93,6 +97,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     rateLimitRetryMs,
     mintsPerWeek,
     onError: report,
+    onSharedRefused: () => metrics?.sharedTokenRefused(),
   })
   const idTokens = config.oidc && createIdTokens(config.oidc)
   const signIn = createSignIn({ db, sessions, accounts, idTokens })
@@ -115,6 +120,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     onError: report,
   })
   const { pollMs } = config.renders
+  const copies = config.renders.keep ? await openCopies({ dataDir: config.dataDir, ...config.renders }) : null
   const renders = createRenders({
     db,
     log,
@@ -124,9 +130,8 @@ export async function createApp(config: Config, urls: { database: string; upstre
     upstream,
     pollMs,
     onError: report,
-    ...(config.renders.keep && {
-      keep: { copies: createCopies(join(config.dataDir, 'renders')), enqueue: jobs.enqueueCopy },
-    }),
+    ...(tracing && { trace: observeRenders(tracing) }),
+    ...(copies && { keep: { copies, enqueue: jobs.enqueueCopy } }),
   })
   let dispatcher: Dispatcher | undefined
   const runs = createRuns({
@@ -170,7 +175,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     credits,
     log,
     idempotency,
-    ops: createOps({ db, renders, mintsPerWeek }),
+    ops: createOps({ db, renders }),
     limits,
   }
 
@@ -187,8 +192,8 @@ export async function createApp(config: Config, urls: { database: string; upstre
   renders.start()
   resumable.start()
   dispatcher = await jobs.work({
-    run: traced(tracing, runs.work),
-    ...(config.renders.keep && { copy: renders.copy }),
+    run: runs.work,
+    ...(copies && { copy: renders.copy }),
     sweep: async () => {
       await sweepExpired(db)
       await sweepKeys(db)

@@ -47,6 +47,11 @@ const VARIABLES = [
   'UPLOADS_S3_ACCESS_KEY_ID',
   'UPLOADS_S3_SECRET_ACCESS_KEY',
   'KEEP_RENDERS',
+  'RENDERS_S3_BUCKET',
+  'RENDERS_S3_REGION',
+  'RENDERS_S3_ENDPOINT',
+  'RENDERS_S3_ACCESS_KEY_ID',
+  'RENDERS_S3_SECRET_ACCESS_KEY',
   'CRASH_AT',
   'EVENTS_KEEP_DAYS',
   'EVENTS_HINTS',
@@ -111,8 +116,10 @@ export interface Config {
   }
   renders: {
     pollMs: number
-    /** Keep a copy of each finished film under `dataDir`. */
+    /** Keep a copy of each finished film. */
     keep: boolean
+    /** `null` means: the copies are kept under `dataDir`. */
+    s3: S3Config | null
   }
   uploads: {
     maxBytes: number
@@ -131,13 +138,21 @@ export interface Config {
 }
 
 /** The configured values that must never be printed. */
-export function secretsOf({ database, tokenKeys, upstream, uploads, opsToken }: Config): (string | null)[] {
+export function secretsOf({
+  database,
+  tokenKeys,
+  upstream,
+  uploads,
+  renders,
+  opsToken,
+}: Config): (string | null)[] {
   const password = database.url === null ? null : new URL(database.url).password
   return [
     password,
     password && decodeURIComponent(password),
     upstream.sharedToken,
     uploads.s3?.credentials?.secretAccessKey ?? null,
+    renders.s3?.credentials?.secretAccessKey ?? null,
     opsToken,
     ...(tokenKeys ?? []).flatMap(({ secret }) =>
       (['base64url', 'base64', 'hex'] as const).map(form => secret.toString(form).replace(/=+$/, '')),
@@ -238,11 +253,12 @@ export function toConfig(env: Env): Config {
     renders: {
       pollMs: integer('RENDER_POLL_MS', sandbox ? 2_000 : 30_000, 10, 3_600_000),
       keep: oneOf('KEEP_RENDERS', ['0', '1'], '0') === '1',
+      s3: s3(env, 'RENDERS', url('RENDERS_S3_ENDPOINT', ['http:', 'https:']), wrong),
     },
     uploads: {
       maxBytes: integer('MAX_UPLOAD_BYTES', 500_000_000, 1, 10_000_000_000),
       spoolQuotaBytes: integer('SPOOL_QUOTA_BYTES', 20_000_000_000, 0, 100_000_000_000_000),
-      s3: s3(env, url('UPLOADS_S3_ENDPOINT', ['http:', 'https:']), wrong),
+      s3: s3(env, 'UPLOADS', url('UPLOADS_S3_ENDPOINT', ['http:', 'https:']), wrong),
     },
     events: {
       keepDays: integer('EVENTS_KEEP_DAYS', 30, 1, 3_650),
@@ -260,32 +276,38 @@ export function toConfig(env: Env): Config {
     if (env.CRASH_AT) wrong('CRASH_AT', 'must not be set in production: it ends the process')
     if (!env.TOKEN_KEYS) wrong('TOKEN_KEYS', 'must be set in production: generated keys are for development')
   }
+  if (config.renders.s3 && !config.renders.keep)
+    wrong('RENDERS_S3_BUCKET', 'means nothing without KEEP_RENDERS=1')
   if (mistakes.length > 0) throw new ConfigError(mistakes)
   return config
 }
 
 function s3(
   env: Env,
+  of: 'UPLOADS' | 'RENDERS',
   endpoint: string | null,
   wrong: (name: keyof Env, why: string) => void,
 ): S3Config | null {
-  const { UPLOADS_S3_BUCKET: bucket, UPLOADS_S3_REGION: region = 'us-east-1' } = env
-  const { UPLOADS_S3_ACCESS_KEY_ID: accessKeyId, UPLOADS_S3_SECRET_ACCESS_KEY: secretAccessKey } = env
-  const others = [
-    'UPLOADS_S3_REGION',
-    'UPLOADS_S3_ENDPOINT',
-    'UPLOADS_S3_ACCESS_KEY_ID',
-    'UPLOADS_S3_SECRET_ACCESS_KEY',
-  ] as const
+  const names = {
+    bucket: `${of}_S3_BUCKET`,
+    region: `${of}_S3_REGION`,
+    endpoint: `${of}_S3_ENDPOINT`,
+    accessKeyId: `${of}_S3_ACCESS_KEY_ID`,
+    secretAccessKey: `${of}_S3_SECRET_ACCESS_KEY`,
+  } as const
+  const bucket = env[names.bucket]
+  const region = env[names.region] ?? 'us-east-1'
+  const accessKeyId = env[names.accessKeyId]
+  const secretAccessKey = env[names.secretAccessKey]
   if (!bucket) {
-    for (const name of others) if (env[name]) wrong(name, 'means nothing without UPLOADS_S3_BUCKET')
+    for (const name of Object.values(names))
+      if (env[name]) wrong(name, `means nothing without ${names.bucket}`)
     return null
   }
-  if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket))
-    wrong('UPLOADS_S3_BUCKET', 'must be the name of a bucket')
-  if (!/^[a-z0-9-]{2,32}$/.test(region)) wrong('UPLOADS_S3_REGION', 'must be a region such as eu-central-1')
+  if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket)) wrong(names.bucket, 'must be the name of a bucket')
+  if (!/^[a-z0-9-]{2,32}$/.test(region)) wrong(names.region, 'must be a region such as eu-central-1')
   if (!accessKeyId !== !secretAccessKey)
-    wrong('UPLOADS_S3_ACCESS_KEY_ID', 'and UPLOADS_S3_SECRET_ACCESS_KEY must both be set, or neither of them')
+    wrong(names.accessKeyId, `and ${names.secretAccessKey} must both be set, or neither of them`)
   const credentials = accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey } : null
   return { bucket, region, endpoint, credentials }
 }

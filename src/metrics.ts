@@ -16,6 +16,7 @@ export interface Metrics {
     seconds: number | null
   }): void
   upstreamCalled(call: string, outcome: string, seconds: number): void
+  sharedTokenRefused(): void
   /** A transaction of the log, with what it told. */
   committed(chunks: Chunk[], seconds: number): void
   /** A batch that this instance's readers of one project are offered. Called once a batch, not once a reader. */
@@ -40,9 +41,8 @@ export function createMetrics(options: {
   db: Db
   /** By name; what each label `pool` says. */
   pools: Record<string, Pool>
-  mintsPerWeek: number
 }): Metrics {
-  const { db, pools, mintsPerWeek } = options
+  const { db, pools } = options
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -79,6 +79,10 @@ export function createMetrics(options: {
     'From a call to its answer; of a message, to the beginning of the answer',
     UPSTREAM_SECONDS,
     'call',
+  )
+  const sharedRefused = counter(
+    'reelgate_shared_token_refusals_total',
+    'Calls for which the backend refused the token that all users share',
   )
   const runsEnded = counter('reelgate_runs_ended_total', 'Runs that ended on this instance', 'state')
   const runSeconds = histogram('reelgate_run_duration_seconds', 'From a message to its end', WORK_SECONDS)
@@ -130,7 +134,7 @@ export function createMetrics(options: {
   )
   const mintsLeft = gauge(
     'reelgate_mint_budget_remaining',
-    'Tokens that the backend is likely to give this week; the same on every instance',
+    'Tokens that may still be asked for this week (MINTS_PER_WEEK); the same on every instance',
   )
   const fromDatabase = [...Object.values(byKind), oldest, pollLag, jobs, blockedKeys, mintsLeft]
 
@@ -145,7 +149,7 @@ export function createMetrics(options: {
       Promise.all(kinds.map(kind => countActive(db, kind))),
       renderPollLagSeconds(db),
       readQueues(db),
-      readMintBudget(db, mintsPerWeek),
+      readMintBudget(db),
     ])
     for (const metric of fromDatabase) metric.reset()
     for (const [i, kind] of kinds.entries()) {
@@ -193,6 +197,8 @@ export function createMetrics(options: {
       upstreamCalls.inc({ call, outcome })
       upstreamSeconds.observe({ call }, seconds)
     },
+
+    sharedTokenRefused: () => sharedRefused.inc(),
 
     committed(chunks, seconds) {
       commitSeconds.observe(seconds)

@@ -1,12 +1,12 @@
+import type { Job } from 'pg-boss'
 import type { Metrics } from './metrics.ts'
 import type { Chunk } from './services/events/event.ts'
 import type { Append, EventLog } from './services/events/log.ts'
-import type { Runs } from './services/runs/runs.ts'
+import type { Jobs, Queue, Traced } from './services/jobs/jobs.ts'
+import type { RenderTrace } from './services/renders/renders.ts'
 import type { UpstreamClient } from './services/upstream/client.ts'
 import type { Outcome } from './services/upstream/failures.ts'
 import type { Tracing } from './tracing.ts'
-
-type RunWorker = Runs['work']
 
 /** Who looks on. Either may be absent; without both the parts are used as they are, and cost nothing more. */
 export interface Observers {
@@ -83,26 +83,73 @@ export function observeLog(log: EventLog, { metrics, tracing }: Observers): Even
   }
 }
 
-/** The worker of runs; each run goes on in the trace of the request that sent its message. */
-export function traced(tracing: Tracing | null, work: RunWorker): RunWorker {
-  if (!tracing) return work
-  return async (job, signal) => {
-    const { runId, projectId, traceparent } = job.data
-    const span = tracing.begin('run', {
-      kind: 'consumer',
-      traceparent,
-      attributes: {
-        'reelgate.run.id': runId,
-        'reelgate.project.id': projectId,
-        'reelgate.attempt': job.retryCount + 1,
-      },
-    })
-    let failed = true
-    try {
-      await span.enter(() => work(job, signal))
-      failed = false
-    } finally {
-      span.end({}, failed)
-    }
+/** The same jobs; each goes on in the trace of the request that asked for it, in whichever instance works on it. */
+export function observeJobs(jobs: Jobs, tracing: Pick<Tracing, 'begin'> | null): Jobs {
+  if (!tracing) return jobs
+  return {
+    ...jobs,
+    work: ({ run, copy, ...handlers }) =>
+      jobs.work({
+        ...handlers,
+        run: traced(tracing, 'run', run),
+        ...(copy && { copy: traced(tracing, 'copy', copy) }),
+      }),
+    async queue<T extends object>(name: string) {
+      const queue = await jobs.queue<T>(name)
+      // A queue for each spool: "forwards-…" holds jobs that are a "forward".
+      const [kind = name] = name.split(/s?-/)
+      return {
+        ...queue,
+        work: (capacity, handle) => queue.work(capacity, traced(tracing, kind, handle)),
+      } satisfies Queue<T>
+    },
   }
+}
+
+function traced<T extends object, Rest extends unknown[]>(
+  tracing: Pick<Tracing, 'begin'>,
+  name: string,
+  work: (job: Job<T>, ...rest: Rest) => Promise<void>,
+): typeof work {
+  return (job, ...rest) => {
+    const { traceparent, ...ids } = job.data as Traced & Record<string, string>
+    const attributes = { ...named(ids), 'reelgate.attempt': (job.retryCount ?? 0) + 1 }
+    return within(tracing.begin(name, { kind: 'consumer', traceparent, attributes }), () =>
+      work(job, ...rest),
+    )
+  }
+}
+
+/** The steps of renders whose request was traced: thousands of others may be looked at beside them. */
+export function observeRenders(tracing: Pick<Tracing, 'begin' | 'traceparent'>): RenderTrace {
+  return {
+    traceparent: tracing.traceparent,
+    async step({ id, projectId, state, attempts, polls, traceparent }, work) {
+      if (traceparent === null) return work()
+      const attributes = {
+        ...named({ renderId: id, projectId }),
+        'reelgate.render.state': state,
+        'reelgate.render.attempts': attempts,
+        'reelgate.render.polls': polls,
+      }
+      return within(tracing.begin('render', { kind: 'consumer', traceparent, attributes }), work)
+    },
+  }
+}
+
+async function within(span: ReturnType<Tracing['begin']>, work: () => Promise<void>): Promise<void> {
+  let failed = true
+  try {
+    await span.enter(work)
+    failed = false
+  } finally {
+    span.end({}, failed)
+  }
+}
+
+/** `{ runId }` as the attribute `reelgate.run.id`. */
+function named(ids: Record<string, string>) {
+  return Object.fromEntries(
+    Object.entries(ids).map(([name, id]) => [`reelgate.${name.replace(/Id$/, '')}.id`, id]),
+  )
 }

@@ -112,6 +112,11 @@ t.test('every setting reaches its place', async t => {
     SILENT_END_MS: '600',
     MAX_UPLOAD_BYTES: '9000',
     KEEP_RENDERS: '1',
+    RENDERS_S3_BUCKET: 'films',
+    RENDERS_S3_REGION: 'eu-west-1',
+    RENDERS_S3_ENDPOINT: 'http://films.example',
+    RENDERS_S3_ACCESS_KEY_ID: 'films-id',
+    RENDERS_S3_SECRET_ACCESS_KEY: 'films-secret',
     SPOOL_QUOTA_BYTES: '90000',
     EVENTS_KEEP_DAYS: '7',
     EVENTS_HINTS: 'false',
@@ -157,7 +162,16 @@ t.test('every setting reaches its place', async t => {
       reconcile: { firstMs: 0, everyMs: 7000, reads: 8 },
       silentEndMs: 600,
     },
-    renders: { pollMs: 1000, keep: true },
+    renders: {
+      pollMs: 1000,
+      keep: true,
+      s3: {
+        bucket: 'films',
+        region: 'eu-west-1',
+        endpoint: 'http://films.example',
+        credentials: { accessKeyId: 'films-id', secretAccessKey: 'films-secret' },
+      },
+    },
     uploads: {
       maxBytes: 9000,
       spoolQuotaBytes: 90_000,
@@ -211,6 +225,8 @@ t.test('all mistakes are named together, in one message', async t => {
     UPLOADS_S3_REGION: 'EU',
     UPLOADS_S3_ENDPOINT: 's3.example',
     UPLOADS_S3_ACCESS_KEY_ID: 'without a secret',
+    KEEP_RENDERS: 'true',
+    RENDERS_S3_REGION: 'eu-west-1',
   }
   const mistakes = mistakesOf(wrong)
   t.same(mistakes.map(mistake => mistake.split(' ')[0]).toSorted(), Object.keys(wrong).toSorted())
@@ -221,6 +237,9 @@ t.test('all mistakes are named together, in one message', async t => {
 
 t.test('settings of S3 without a bucket', async t => {
   t.match(mistakesOf({ UPLOADS_S3_REGION: 'eu-central-1' }), [/^UPLOADS_S3_REGION means nothing without/])
+  t.match(mistakesOf({ RENDERS_S3_BUCKET: 'films' }), [
+    /^RENDERS_S3_BUCKET means nothing without KEEP_RENDERS=1/,
+  ])
   const { s3 } = configOf({ UPLOADS_S3_BUCKET: 'uploads' }).uploads
   t.same(s3, { bucket: 'uploads', region: 'us-east-1', endpoint: null, credentials: null })
 })

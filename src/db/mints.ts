@@ -1,6 +1,6 @@
 import { and, count, desc, eq, gt, isNull, lt, ne, or, sql } from 'drizzle-orm'
 import type { Db } from './client.ts'
-import { mints, upstreamAccounts } from './schema.ts'
+import { mintLimit, mints, upstreamAccounts } from './schema.ts'
 
 /** Serialises the count of the budget over all instances. */
 const BUDGET_LOCK = 7_233_531_104_982_003n
@@ -53,6 +53,14 @@ export function claimMint(
       .returning({ id: mints.id })
     return mint!
   })
+}
+
+/** Tells operators, in `ops.mint_budget`, the budget that this instance is held to. */
+export async function declareBudget(db: Db, perWeek: number): Promise<void> {
+  await db
+    .insert(mintLimit)
+    .values({ perWeek })
+    .onConflictDoUpdate({ target: mintLimit.one, set: { perWeek } })
 }
 
 export async function recordMint(db: Db, id: string, outcome: 'delivered' | 'refused'): Promise<void> {

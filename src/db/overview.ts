@@ -99,25 +99,20 @@ export async function readQueues(db: Db): Promise<QueueRow[]> {
   return rows.map(row => ({ ...row, oldestWaitingAt: row.oldestWaitingAt && new Date(row.oldestWaitingAt) }))
 }
 
-interface SpentRow extends Record<string, unknown> {
+export interface MintBudgetRow extends Record<string, unknown> {
+  budget: number
   delivered: number
   unknown: number
   refused: number
+  remaining: number
   nextFreedAt: Date | null
 }
 
-export interface MintBudgetRow extends SpentRow {
-  budget: number
-  remaining: number
-}
-
-/** Counted against `perWeek`, which is what the gateways are held to. */
-export async function readMintBudget(db: Db, perWeek: number): Promise<MintBudgetRow> {
-  const { rows } = await db.execute<SpentRow>(sql`
-    select delivered, unknown, refused, next_freed_at as "nextFreedAt" from ops.mint_budget`)
+export async function readMintBudget(db: Db): Promise<MintBudgetRow> {
+  const { rows } = await db.execute<MintBudgetRow>(sql`
+    select budget, delivered, unknown, refused, remaining, next_freed_at as "nextFreedAt" from ops.mint_budget`)
   const row = rows[0]!
-  const remaining = Math.max(0, perWeek - row.delivered - row.unknown)
-  return { ...row, budget: perWeek, remaining, nextFreedAt: row.nextFreedAt && new Date(row.nextFreedAt) }
+  return { ...row, nextFreedAt: row.nextFreedAt && new Date(row.nextFreedAt) }
 }
 
 /** How long the render that has been due longest waits to be looked at, in seconds. */

@@ -112,10 +112,14 @@ export async function requestCancel(db: Db, id: string): Promise<void> {
 }
 
 /** A failed render begins anew, with the draft it has. */
-export async function requeueFailed(db: Db, id: string, platform: string): Promise<RenderRow | undefined> {
+export async function requeueFailed(
+  db: Db,
+  id: string,
+  by: { platform: string; traceparent: string | null },
+): Promise<RenderRow | undefined> {
   return change(db, id, 'failed', {
+    ...by,
     state: 'queued',
-    platform,
     progress: 0,
     polls: 0,
     problem: null,

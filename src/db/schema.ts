@@ -124,6 +124,13 @@ export const mints = pgTable(
   t => [index('mints_at').on(t.at)],
 )
 
+/** At most one row: how many tokens the gateway that started last may ask for in 7 days. `ops.mint_budget` tells it. */
+export const mintLimit = pgTable(
+  'mint_limit',
+  { one: boolean().primaryKey().default(true), perWeek: integer('per_week').notNull() },
+  t => [check('mint_limit_one', sql`${t.one}`)],
+)
+
 export const projects = pgTable(
   'projects',
   {
@@ -322,6 +329,8 @@ export const renders = pgTable(
     /** From then on it counts as lost, unless it waits for its user. */
     followUntil: at('follow_until'),
     lease: uuid(),
+    /** The trace that its steps go on in (W3C). */
+    traceparent: text(),
     createdAt: at('created_at').notNull().defaultNow(),
     submittedAt: at('submitted_at'),
     completedAt: at('completed_at'),

@@ -81,7 +81,9 @@ export function serveLive(
   let awaitingPong: NodeJS.Timeout | undefined
   let inbox: Promise<void> = Promise.resolve()
 
-  const hello = setTimeout(() => close('noCredential'), HELLO_MS)
+  let hasCredential = false
+  // Whoever wakes up from a freeze finds the time over before having read what came meanwhile.
+  const hello = setTimeout(() => setImmediate(() => hasCredential || close('noCredential')), HELLO_MS)
   const pings = setInterval(() => {
     socket.ping()
     awaitingPong = setTimeout(() => close('noPong'), PONG_MS)
@@ -131,6 +133,7 @@ export function serveLive(
   }
 
   async function welcome(found: Promise<ClientSession | undefined>) {
+    hasCredential = true
     const session = await found.catch(error => {
       sendProblem(asProblem(error))
       // Neither signed in nor out: 4502 or 4503 would tell the client never to come back.
@@ -167,7 +170,10 @@ export function serveLive(
       send({ type: 'subscribed', projectId, cursor: result.cursor, recovered: result.recovered })
       if (result.recovered) result.subscription.start(sink, () => close('restart'))
     } catch (error) {
-      sendProblem(asProblem(error), projectId)
+      const problem = asProblem(error)
+      sendProblem(problem, projectId)
+      // Open, it would look to the client as if nothing happened in its project; it comes back by its cursors.
+      if (problem.status >= 500) close('restart')
     }
   }
 

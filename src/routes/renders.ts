@@ -124,10 +124,11 @@ export const renderRoutes: FastifyPluginAsyncTypebox<{ renders: Renders }> = asy
   async function openFile(request: FastifyRequest<{ Params: { id: string } }>, reply: FastifyReply) {
     const gone = new AbortController()
     reply.raw.once('close', () => gone.abort())
-    const { range = null, 'if-range': ifRange = null } = request.headers
+    const { range = null, 'if-range': ifRange = null, 'if-none-match': ifNoneMatch = null } = request.headers
     const file = await renders.file(request.session.user.id, request.params.id, {
       range,
       ifRange: ifRange === null ? null : String(ifRange),
+      ifNoneMatch,
       signal: gone.signal,
     })
     reply.code(file.status).headers(file.headers)
@@ -137,7 +138,11 @@ export const renderRoutes: FastifyPluginAsyncTypebox<{ renders: Renders }> = asy
   const fileSchema = {
     tags,
     params: IdParams,
-    headers: Type.Object({ range: Type.Optional(Type.String()), 'if-range': Type.Optional(Type.String()) }),
+    headers: Type.Object({
+      range: Type.Optional(Type.String()),
+      'if-range': Type.Optional(Type.String()),
+      'if-none-match': Type.Optional(Type.String()),
+    }),
     response: {
       200: {
         description: 'The film',
@@ -147,6 +152,7 @@ export const renderRoutes: FastifyPluginAsyncTypebox<{ renders: Renders }> = asy
         description: 'The range of it that was asked for',
         content: { 'video/mp4': { schema: Type.Unsafe({ type: 'string', format: 'binary' }) } },
       },
+      304: Type.Null({ description: 'The film is the one that `If-None-Match` names' }),
       416: Type.Null({ description: 'The film ends before this range' }),
     },
   }

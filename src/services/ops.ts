@@ -34,8 +34,8 @@ export interface Ops {
   advance(id: string): Promise<Item>
 }
 
-export function createOps(options: { db: Db; renders: Pick<Renders, 'wake'>; mintsPerWeek: number }): Ops {
-  const { db, renders, mintsPerWeek } = options
+export function createOps(options: { db: Db; renders: Pick<Renders, 'wake'> }): Ops {
+  const { db, renders } = options
 
   async function overviewOf(kind: Kind) {
     const [active, windows] = await Promise.all([countActive(db, kind), summarize(db, kind)])
@@ -53,7 +53,7 @@ export function createOps(options: { db: Db; renders: Pick<Renders, 'wake'>; min
         overviewOf('renders'),
         overviewOf('runs'),
         overviewOf('uploads'),
-        readMintBudget(db, mintsPerWeek),
+        readMintBudget(db),
         readQueues(db),
       ])
       return { renders, runs, uploads, mintBudget: toItem(mintBudget), queues: queues.map(toItem) }

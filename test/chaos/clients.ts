@@ -14,6 +14,7 @@ const AGAIN_MS = 250
 export function watch(t: Test, user: Client, projectId: string, cursor: string, name: string) {
   const transcript: Transcript = { name, projectId, entries: [] }
   const ended = new AbortController()
+  const refusals: string[] = []
   let url = user.url
   let after = cursor
   let socket: WebSocket | null = null
@@ -36,6 +37,8 @@ export function watch(t: Test, user: Client, projectId: string, cursor: string, 
     own.on('message', data => {
       const frame: Json = JSON.parse(String(data))
       if (frame.type === 'subscribed' && !frame.recovered) throw new Error(`${name} lost its place`)
+      // An instance that wakes up from a freeze may not be able to serve it yet, and ends the socket.
+      if (frame.type === 'error') refusals.push(frame.problem.code)
       if (frame.type || own !== socket) return
       transcript.entries.push({ seq: frame.seq, chunk: frame.chunk })
       after = frame.id
@@ -51,6 +54,9 @@ export function watch(t: Test, user: Client, projectId: string, cursor: string, 
   })
   return {
     transcript,
+    /** For a message: how far it has come, and what its socket is doing. */
+    state: () =>
+      `${name} has ${transcript.entries.at(-1)?.seq} from ${url}, socket ${socket?.readyState}, refused: ${refusals}`,
     move(to: string) {
       url = to
       socket?.terminate()

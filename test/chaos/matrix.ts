@@ -2,7 +2,7 @@
  * `npm run chaos`: every kill point, with kill -9 and with a process that freezes for 45 s, at the first and at later
  * passings, with two instances.
  *
- *   npm run chaos -- [--test-arg=<part of a name>]
+ *   node test/run.ts test/chaos/matrix.ts --timeout=3600 --reporter=tap [--test-arg=<part of a name>]
  */
 import t from 'tap'
 import { CRASH_POINTS, type CrashPoint } from '../../src/crash-points.ts'

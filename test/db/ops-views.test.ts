@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import pg from 'pg'
 import t, { type Test } from 'tap'
+import { declareBudget } from '../../src/db/mints.ts'
 import { databaseUrl, query } from '../helpers/cluster.ts'
-import { testDatabaseUrl } from '../helpers/database.ts'
+import { testDatabase, testDatabaseUrl } from '../helpers/database.ts'
 
 const VIEWS = ['accounts', 'mint_budget', 'queues', 'render_attempts', 'renders', 'runs', 'uploads']
 
@@ -57,7 +58,7 @@ t.test('no view shows what is secret, the backend’s, or written by a user', as
 })
 
 t.test('the budget of tokens counts a week, and a refusal costs nothing', async t => {
-  const url = await testDatabaseUrl(t)
+  const { url, database } = await testDatabase(t)
   const ask = await connect(t, url)
   await ask(`insert into mints (id, user_id, client_id, outcome, at)
     select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), outcome, now() - age::interval
@@ -69,6 +70,13 @@ t.test('the budget of tokens counts a week, and a refusal costs nothing', async 
   await ask(`insert into mints (id, user_id, client_id, outcome)
     select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'delivered' from generate_series(1, 12)`)
   t.match(await ask('select remaining from ops.mint_budget'), [{ remaining: 0 }])
+
+  for (const perWeek of [20, 1_000]) {
+    await declareBudget(database.db, perWeek)
+    t.match(await ask('select budget, remaining from ops.mint_budget'), [
+      { budget: perWeek, remaining: perWeek - 15 },
+    ])
+  }
 })
 
 t.test('where no role may be made, the migration goes on and says what to do', async t => {

@@ -106,6 +106,14 @@ t.test('the film in parts, and its head', async t => {
   t.equal(beyond.status, 416)
   t.equal(beyond.headers.get('content-range'), `bytes */${size}`)
 
+  for (const method of ['GET', 'HEAD']) {
+    const known = await call(method, path, { headers: { 'if-none-match': etag } })
+    t.match(known, { status: 304, bytes: { length: 0 } }, `${method}: the client has it`)
+    t.equal(known.headers.get('etag'), etag)
+    const changed = await call(method, path, { headers: { 'if-none-match': '"old"' } })
+    t.equal(changed.status, 200, `${method}: the client has another`)
+  }
+
   const head = await call('HEAD', path)
   t.equal(head.status, 200)
   t.equal(head.headers.get('content-length'), String(size))

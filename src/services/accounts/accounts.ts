@@ -81,6 +81,8 @@ export function createAccounts(options: {
   mintsPerWeek: number
   /** Hears of tokens that do not open: a key is missing, or somebody has been at the database. */
   onError?(error: unknown): void
+  /** Hears of each call for which the upstream refused the shared token: only an operator has another. */
+  onSharedRefused?(): void
 }): Accounts {
   const { db, vault, upstream, sharedToken, webUrl, mintsPerWeek } = options
   const renewals = new Map<string, Promise<Held>>()
@@ -226,6 +228,7 @@ export function createAccounts(options: {
       // Only a note: the next call makes it as well, and what the upstream did must not be lost over it.
       if (outcome.kind === 'ok' && refused)
         await recordAccountReady(db, caller.userId, generation).catch(() => {})
+      if (outcome.kind === 'auth' && shared) options.onSharedRefused?.()
       if (outcome.kind !== 'auth' || shared) return outcome
       const renewed = await renew(caller, generation)
       if (renewed.kind !== 'ok') return renewed

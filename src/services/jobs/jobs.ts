@@ -7,12 +7,19 @@ const RUNS = 'runs'
 const COPIES = 'copies'
 const SWEEP = 'sweep'
 
+/** What every job may carry: the trace that it was asked for in (W3C). */
+export interface Traced {
+  traceparent?: string | undefined
+}
+
 /** A job never holds state: it names the thing to advance. */
-export interface RunJob {
+export interface RunJob extends Traced {
   projectId: string
   runId: string
-  /** The trace that the message was accepted in (W3C). */
-  traceparent?: string | undefined
+}
+
+export interface CopyJob extends Traced {
+  renderId: string
 }
 
 export interface Jobs {
@@ -25,7 +32,7 @@ export interface Jobs {
   /** Starts working on runs, and sweeping once a minute. */
   work(handlers: {
     run(job: Job<RunJob>, signal: AbortSignal): Promise<void>
-    copy?(renderId: string): Promise<void>
+    copy?(job: Job<CopyJob>): Promise<void>
     sweep(): Promise<void>
   }): Promise<Dispatcher>
   /** One more queue like that of the runs: jobs of a `key` go one after the other, in order, whoever takes them. */
@@ -88,17 +95,18 @@ export async function createJobs(options: {
   })
   await boss.createQueue(SWEEP, { policy: 'singleton', retryLimit: 0, deleteAfterSeconds: 3_600 })
 
+  const traced = <T extends object>(job: T): T & Traced => {
+    const traceparent = options.traceparent?.()
+    return traceparent ? { ...job, traceparent } : job
+  }
+
   return {
     async enqueueRun(tx, job) {
-      const traceparent = options.traceparent?.()
-      await boss.send(RUNS, traceparent ? { ...job, traceparent } : job, {
-        singletonKey: job.projectId,
-        db: fromDrizzle(tx, sql),
-      })
+      await boss.send(RUNS, traced(job), { singletonKey: job.projectId, db: fromDrizzle(tx, sql) })
     },
 
     async enqueueCopy(tx, renderId) {
-      await boss.send(COPIES, { renderId }, { db: fromDrizzle(tx, sql) })
+      await boss.send(COPIES, traced({ renderId }), { db: fromDrizzle(tx, sql) })
     },
 
     async completeRun(job) {
@@ -109,8 +117,8 @@ export async function createJobs(options: {
       await boss.schedule(SWEEP, '* * * * *')
       await boss.work(SWEEP, { pollingIntervalSeconds: 15 }, () => sweep())
       if (copy)
-        await boss.work<{ renderId: string }>(COPIES, { pollingIntervalSeconds: 2 }, async ([job]) => {
-          if (job) await copy(job.data.renderId)
+        await boss.work<CopyJob>(COPIES, { pollingIntervalSeconds: 2 }, async ([job]) => {
+          if (job) await copy(job)
         })
       return createDispatcher<RunJob>({
         boss,
@@ -125,7 +133,7 @@ export async function createJobs(options: {
       await boss.createQueue(name, inOrder)
       return {
         async enqueue(tx, key, job) {
-          await boss.send(name, job, { singletonKey: key, db: fromDrizzle(tx, sql) })
+          await boss.send(name, traced(job), { singletonKey: key, db: fromDrizzle(tx, sql) })
         },
         async complete(job) {
           await boss.complete(name, job)

@@ -8,12 +8,11 @@ import type { Accounts } from '../accounts/accounts.ts'
 import { holderOf } from '../projects.ts'
 import type { RenderFile, UpstreamClient } from '../upstream/client.ts'
 import type { Outcome } from '../upstream/failures.ts'
+import type { Conditions } from './conditions.ts'
 import type { Copies } from './copies.ts'
 import { usableUrl } from './film.ts'
 
-export interface FileRequest {
-  range: string | null
-  ifRange: string | null
+export interface FileRequest extends Conditions {
   /** Aborted when the client is gone. */
   signal: AbortSignal
 }
@@ -33,8 +32,9 @@ export function createFile(options: {
   accounts: Accounts
   upstream: UpstreamClient
   copies: Copies | null
+  onError(error: unknown): void
 }) {
-  const { db, accounts, upstream, copies } = options
+  const { db, accounts, upstream, copies, onError } = options
 
   /** Throws a problem when it is nowhere to be had. */
   async function file(
@@ -42,7 +42,8 @@ export function createFile(options: {
     project: Pick<ProjectRow, 'name' | 'language' | 'accountUserId'>,
     request: FileRequest,
   ): Promise<FileAnswer> {
-    const copy = await copies?.open(render.id, request)
+    // A copy that cannot be reached is as good as none while the upstream has the film.
+    const copy = await copies?.open(render.id, request).catch(onError)
     const holder = holderOf(project, render).userId
     const found = copy ?? (await accounts.valueOrThrow(await film(render, request), holder, project.language))
     return { status: found.status, headers: headersOf(found, project.name), body: found.body }

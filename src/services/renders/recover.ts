@@ -1,7 +1,7 @@
 import type { Db } from '../../db/client.ts'
 import { loadProject } from '../../db/projects.ts'
 import { latestAttempts, updateAttempt } from '../../db/render-claims.ts'
-import { completeLost, lockProjectOf, type RenderRow } from '../../db/renders.ts'
+import { completeLost, findWanted, lockProjectOf, type RenderRow } from '../../db/renders.ts'
 import type { Accounts } from '../accounts/accounts.ts'
 import type { EventLog } from '../events/log.ts'
 import { holderOf } from '../projects.ts'
@@ -35,7 +35,9 @@ export function createRecover(options: {
     return log.transaction(async (tx, append) => {
       const locked = await lockProjectOf(tx, lost.projectId)
       const row = await completeLost(tx, lost.id, film)
-      if (!row || !locked) return null
+      // Another request for it has found it first.
+      if (!row) return (await findWanted(tx, [lost.id]))[0] ?? null
+      if (!locked) return null
       await updateAttempt(tx, attempt, { outcome: 'completed' })
       await onCompleted?.(tx, row.id)
       await append(lost.projectId, [renderUpdated(row, locked.revision)])

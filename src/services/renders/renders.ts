@@ -11,6 +11,7 @@ import {
   insertRender,
   listRenders,
   lockProjectOf,
+  type RenderRow,
   type RenderView,
   requestCancel,
   requeueFailed,
@@ -19,6 +20,7 @@ import { countUnfinished } from '../../db/runs.ts'
 import { notFound, ProblemError } from '../../problems.ts'
 import type { Accounts, Caller } from '../accounts/accounts.ts'
 import type { EventLog } from '../events/log.ts'
+import type { CopyJob } from '../jobs/jobs.ts'
 import { type List, listOf } from '../lists.ts'
 import { holderOf, type Projects } from '../projects.ts'
 import { decodeDraft } from '../timeline/draft.ts'
@@ -28,7 +30,7 @@ import { createAdvance } from './advance.ts'
 import type { Copies } from './copies.ts'
 import { createFile, type FileAnswer, type FileRequest } from './file.ts'
 import { nothingToExport } from './problems.ts'
-import { createRecord } from './record.ts'
+import { type Claim, createRecord } from './record.ts'
 import { createRecover } from './recover.ts'
 import { type Render, renderUpdated, toRender } from './render.ts'
 import { isTerminal, type RenderStateName } from './states.ts'
@@ -39,6 +41,15 @@ export type { Render } from './render.ts'
 // With the pause between two looks for what is due, a dead worker's renders are another's within 15 s.
 const LEASE_MS = 12_000
 const COPY_MS = 30 * 60_000
+const ALL = { range: null, ifRange: null, ifNoneMatch: null }
+
+/** The trace of a render. */
+export interface RenderTrace {
+  /** Names the one that is under way, to be kept with the render. */
+  traceparent(): string | undefined
+  /** What a worker does for a render that it has claimed. */
+  step(render: RenderRow, work: () => Promise<void>): Promise<void>
+}
 
 export interface Renders extends Omit<Worker, 'wake'> {
   /**
@@ -65,7 +76,7 @@ export interface Renders extends Omit<Worker, 'wake'> {
   /** Looks now for what is due; with a project whose run has ended, also at what waited for the run. */
   wake(projectId?: string): void
   /** The job: keeps a copy of a finished film, while anybody may still ask for it. Throws when it must be tried again. */
-  copy(id: string): Promise<void>
+  copy(job: { data: CopyJob }): Promise<void>
   /** Removes the copies of films that nobody can ask for any more. */
   sweepCopies(): Promise<void>
 }
@@ -80,13 +91,17 @@ export function createRenders(options: {
   pollMs: number
   onError(error: unknown): void
   leaseMs?: number
+  /** How a render's steps go on in the trace of the request for it; absent, there are no traces. */
+  trace?: RenderTrace
   /** Where copies of finished films are kept, and how one is asked for inside a transaction. */
   keep?: { copies: Copies; enqueue(tx: Db, renderId: string): Promise<void> }
 }): Renders {
-  const { db, log, accounts, projects, timelines, onError, leaseMs = LEASE_MS, keep } = options
+  const { db, log, accounts, projects, timelines, onError, leaseMs = LEASE_MS, keep, trace } = options
   const onCompleted = keep ? { onCompleted: keep.enqueue } : {}
   const record = createRecord({ db, log, timelines, leaseMs, ...onCompleted })
-  const worker = createWorker({ db, record, advance: createAdvance({ ...options, record }), onError })
+  const step = createAdvance({ ...options, record })
+  const advance = trace ? (claim: Claim) => trace.step(claim.render, () => step(claim)) : step
+  const worker = createWorker({ db, record, advance, onError })
   const files = createFile({ ...options, copies: keep?.copies ?? null })
   const recover = createRecover({ ...options, ...onCompleted })
 
@@ -146,6 +161,7 @@ export function createRenders(options: {
           revision,
           draft: state?.draft ?? null,
           requestKey: key,
+          traceparent: trace?.traceparent() ?? null,
         })
         await append(projectId, [renderUpdated(row, revision)])
         return toRender(row, revision)
@@ -186,7 +202,7 @@ export function createRenders(options: {
       if (recovered) return toRender(recovered, known.projectRevision)
       const render = await log.transaction(async (tx, append) => {
         const project = await lockProjectOf(tx, projectId)
-        const row = await requeueFailed(tx, id, platform)
+        const row = await requeueFailed(tx, id, { platform, traceparent: trace?.traceparent() ?? null })
         if (!row || !project) throw new ProblemError('not_failed')
         await append(projectId, [renderUpdated(row, project.revision)])
         return toRender(row, project.revision)
@@ -195,11 +211,11 @@ export function createRenders(options: {
       return render
     },
 
-    async copy(id) {
+    async copy({ data: { renderId: id } }) {
       const [render] = await findWanted(db, [id])
       if (!render || !keep) return
       const limit = AbortSignal.timeout(COPY_MS)
-      const film = await files.film(render, { range: null, ifRange: null, signal: limit })
+      const film = await files.film(render, { ...ALL, signal: limit })
       if (film.kind !== 'ok' || film.value.status !== 200) throw new Error(`No film to copy: ${film.kind}`)
       await keep.copies.keep(id, film.value)
     },

@@ -20,6 +20,7 @@ export interface FileRequest {
   url: string | null
   range: string | null
   ifRange: string | null
+  ifNoneMatch: string | null
   signal: AbortSignal
 }
 
@@ -39,7 +40,7 @@ export async function openFile(
   if (headers === null) return { kind: 'auth' }
   const ownPath = `/api/render/proxy/${pathId(request.id)}/download`
   const { signal, stop } = deadline(TOTAL_MS, request.signal)
-  const wanted = rangeHeaders(request)
+  const wanted = conditionalHeaders(request)
   const outcome = await openAnywhere()
   if (outcome.kind === 'ok' && !outcome.value.body.closed) outcome.value.body.once('close', stop)
   else stop()
@@ -122,10 +123,12 @@ export async function openFile(
   }
 }
 
-function rangeHeaders(request: FileRequest): Record<string, string> {
+function conditionalHeaders(request: FileRequest): Record<string, string> {
   const range = matching(request.range, /^bytes=[\d, -]{1,200}$/)
   const ifRange = matching(request.ifRange, /^[\x20-\x7e]{1,256}$/)
+  const ifNoneMatch = matching(request.ifNoneMatch, /^[\x20-\x7e]{1,1024}$/)
   return {
+    ...(ifNoneMatch !== null && { 'if-none-match': ifNoneMatch }),
     ...(range !== null && { range }),
     ...(range !== null && ifRange !== null && { 'if-range': ifRange }),
   }

@@ -390,11 +390,14 @@ t.test('one shared account is nobody’s to renew', async t => {
   const { createInstance, alice, sandbox, heard, accountOf, upstream } = await setStage(t, {
     sharedToken: 'shared',
   })
-  const { accounts } = await createInstance()
+  let refusals = 0
+  const { accounts } = await createInstance({ onSharedRefused: () => refusals++ })
   const { seen, send } = spy()
   await accounts.call(alice, send)
   t.equal(seen[0]!.token, 'shared')
+  t.equal(refusals, 0)
   t.same(await accounts.call(alice, c => upstream.credits(c)), { kind: 'auth' })
+  t.equal(refusals, 1, 'an operator hears of it')
   t.equal(heard('credits').length, 1)
   await accounts.learnUpstreamUserId(alice.userId, 'user_1')
   t.same(await accounts.status(alice.userId), { kind: 'shared', state: 'ready' })

@@ -55,8 +55,8 @@ export async function setStage(
   t.teardown(() => sandbox.close())
 
   /** One process of reelgate, with a pool of its own. */
-  async function createInstance() {
-    const own = openDatabase(url, () => {})
+  async function createInstance(own: { onSharedRefused?(): void } = {}) {
+    const database = openDatabase(url, () => {})
     const upstream = createUpstreamClient({
       apiUrl: sandbox.url,
       webUrl: 'https://nemovideo.example',
@@ -67,21 +67,22 @@ export async function setStage(
       limits: { runMs: 5_000, silenceMs: 5_000 },
     })
     const accounts = createAccounts({
-      db: own.db,
+      db: database.db,
       vault: createTokenVault([KEY]),
       upstream,
       sharedToken: options.sharedToken ?? null,
       webUrl: 'https://nemovideo.example',
       rateLimitRetryMs: options.rateLimitRetryMs ?? 20,
       mintsPerWeek: options.mintsPerWeek ?? 1_000,
+      ...own,
     })
-    const log = await createEventLog({ database: own, url, onError: () => {}, hints: false })
-    const projects = createProjects({ db: own.db, log, accounts, upstream })
-    const timelines = createTimelines({ db: own.db, log, projects, upstream })
+    const log = await createEventLog({ database, url, onError: () => {}, hints: false })
+    const projects = createProjects({ db: database.db, log, accounts, upstream })
+    const timelines = createTimelines({ db: database.db, log, projects, upstream })
     t.teardown(async () => {
       await log.close()
       await upstream.close()
-      await own.close()
+      await database.close()
     })
     return { upstream, accounts, log, projects, timelines }
   }

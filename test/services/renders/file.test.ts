@@ -8,7 +8,12 @@ import { startJournal } from '../upstream/origin.ts'
 import { problemOf, setStage } from './stage.ts'
 
 const sha = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
-const whole: FileRequest = { range: null, ifRange: null, signal: new AbortController().signal }
+const whole: FileRequest = {
+  range: null,
+  ifRange: null,
+  ifNoneMatch: null,
+  signal: new AbortController().signal,
+}
 const size = renderFile.bytes.length
 
 async function setFilm(

@@ -172,7 +172,8 @@ t.test('hostile ids, tokens and drafts never reach the wire, nor an error messag
     urls: () => client.uploadUrls(alice, { sessionId: evil, urls: [] }),
     upload: () =>
       client.uploadFile(alice, { sessionId: evil, filename: 'a', mediaType: 'video/mp4', body, signal }),
-    file: () => client.openFile(alice, { id: evil, url: null, range: null, ifRange: null, signal }),
+    file: () =>
+      client.openFile(alice, { id: evil, url: null, range: null, ifRange: null, ifNoneMatch: null, signal }),
     mint: () => client.mintToken({ clientId: evil, platform: 'web' }),
   })) {
     const error = await call().then(

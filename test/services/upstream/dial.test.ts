@@ -19,7 +19,14 @@ t.test('a file on a private address is not fetched, be it named, numbered or red
     '0.0.0.0',
   ]) {
     const url = `http://${host}:${port}/r.mp4`
-    const request = { id: 'r1', url, range: null, ifRange: null, signal: new AbortController().signal }
+    const request = {
+      id: 'r1',
+      url,
+      range: null,
+      ifRange: null,
+      ifNoneMatch: null,
+      signal: new AbortController().signal,
+    }
     const outcome = await client.openFile(alice, request)
     t.same(outcome, { kind: 'transient', delivered: 'no', cause: 'unavailable' }, host)
   }

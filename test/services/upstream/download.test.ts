@@ -5,7 +5,14 @@ import type { FileRequest } from '../../../src/services/upstream/download.ts'
 import { alice, closedPort, createClient, type Heard, json, startJournal } from './origin.ts'
 
 const request = (more: Partial<FileRequest> = {}): FileRequest => ({
-  ...{ id: 'r1', url: null, range: null, ifRange: null, signal: new AbortController().signal },
+  ...{
+    id: 'r1',
+    url: null,
+    range: null,
+    ifRange: null,
+    ifNoneMatch: null,
+    signal: new AbortController().signal,
+  },
   ...more,
 })
 

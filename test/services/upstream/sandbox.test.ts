@@ -66,11 +66,25 @@ t.test('from nothing to a finished file', async t => {
   }
   for (const url of [state.url, null]) {
     const file = value(
-      await client.openFile(alice, { id: 'render_1', url, range: null, ifRange: null, signal }),
+      await client.openFile(alice, {
+        id: 'render_1',
+        url,
+        range: null,
+        ifRange: null,
+        ifNoneMatch: null,
+        signal,
+      }),
     )
     t.equal((await buffer(file.body)).length, state.bytes)
     const left = value(
-      await client.openFile(alice, { id: 'render_1', url, range: 'bytes=0-9', ifRange: null, signal }),
+      await client.openFile(alice, {
+        id: 'render_1',
+        url,
+        range: 'bytes=0-9',
+        ifRange: null,
+        ifNoneMatch: null,
+        signal,
+      }),
     )
     t.match(left, { status: 206, bytes: 10 })
     left.body.destroy()
