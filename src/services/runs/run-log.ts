@@ -11,8 +11,8 @@ export const DATABASE_RETRY_MS = 500
 const MAX_PENDING = 2_000
 /** A run that says more than this during one write is faster than anybody reads. */
 const FAST = 8
-/** What it says within this time is then written, and sent to each reader, as one. */
-const GATHER_MS = 20
+/** What it says within this time is then written, and sent to each reader, as one: for all fast runs at once. */
+const GATHER_MS = 40
 
 /** Another worker has this run; what this one still wants to write is void. */
 export class LostRunError extends Error {
@@ -52,7 +52,7 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
   }
 
   async function gatherAndWrite() {
-    if (pending.length > FAST) await sleep(GATHER_MS)
+    if (pending.length > FAST) await sleep(GATHER_MS - (performance.now() % GATHER_MS))
     await write()
   }
 
