@@ -67,7 +67,14 @@ export async function appendBatches(pool: pg.Pool, batches: Batch[], wait: boole
 
 /** Chunks are JSON already, and stay as they are. */
 function recordOf({ projectId, runId, attempt, number, openMessageId, chunks }: Batch, i: number): string {
-  const row = { n: i + 1, project_id: projectId, run_id: runId, attempt, number, open_message_id: openMessageId }
+  const row = {
+    n: i + 1,
+    project_id: projectId,
+    run_id: runId,
+    attempt,
+    number,
+    open_message_id: openMessageId,
+  }
   return `${JSON.stringify(row).slice(0, -1)},"chunks":[${chunks.join()}]}`
 }
 

@@ -9,8 +9,8 @@ import { closeMessage } from './run.ts'
 export const DATABASE_PATIENCE_MS = 30_000
 export const DATABASE_RETRY_MS = 500
 const MAX_PENDING = 2_000
-/** A run that says more than this during one write is faster than anybody reads. */
-const FAST = 8
+/** A run that says more characters than this during one write is faster than anybody reads. */
+const FAST = 2_000
 /** What it says within this time is then written, and sent to each reader, as one: for all fast runs at once. */
 const GATHER_MS = 40
 
@@ -52,7 +52,7 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
   }
 
   async function gatherAndWrite() {
-    if (pending.length > FAST) await sleep(GATHER_MS - (performance.now() % GATHER_MS))
+    if (textLength(pending) > FAST) await sleep(GATHER_MS - (performance.now() % GATHER_MS))
     await write()
   }
 
@@ -143,6 +143,9 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
     transaction: work => inTurn(() => write(work)) as ReturnType<typeof work>,
   }
 }
+
+const textLength = (chunks: Chunk[]) =>
+  chunks.reduce((sum, chunk) => sum + (chunk.type === 'TEXT_MESSAGE_CONTENT' ? chunk.delta.length : 0), 0)
 
 /** Neighbouring pieces of one message become one: a backlog need not be as fine as it arrived. */
 function joinDeltas(chunks: Chunk[]): Chunk[] {
