@@ -71,7 +71,7 @@ const reelgate: Peer = {
     serve(
       '../src/server.ts',
       { ...env, LOG_LEVEL: 'info' },
-      process.env.PROFILE ? ['--cpu-prof', '--cpu-prof-dir=/tmp/reelgate-profiles'] : [],
+      process.env.PROFILE ? ['--import', '/tmp/prof-hook.mjs'] : [],
     ),
   async project(server) {
     const { token, id } = await signIn(server.url)
@@ -108,11 +108,17 @@ for (let round = 0; round < ROUNDS; round++)
     const result = results.get(peer.name)!
     // Both modes on a server that is warm: what a process does once in its life is not what is compared.
     await measure(peer, server, { perSecond: 0, events: 1_000 })
-    result.rate.push(await measure(peer, server, RATE))
-    result.flood.push(await measure(peer, server, FLOOD))
-    if (round === 0) result.idleKiB = await idle(peer, server)
+    if (process.env.LOAD !== 'flood') result.rate.push(await measure(peer, server, RATE))
+    if (process.env.LOAD !== 'rate')
+      for (let i = 0; i < Number(process.env.N ?? 1); i++) {
+        result.flood.push(await measure(peer, server, FLOOD))
+        console.log(peer.name, result.flood.at(-1))
+      }
+    console.log(peer.name, result.rate.at(-1))
+    if (!process.env.LOAD && round === 0) result.idleKiB = await idle(peer, server)
     await server.stop()
   }
+if (process.env.LOAD) process.exit()
 print()
 await upstream.stop()
 await postgres.stop()
@@ -146,6 +152,7 @@ async function measure(
       )
   await Promise.all(readers.map(reader => reader.subscribed))
   await Promise.all(projects.map(({ run }) => run()))
+  if (process.env.PROFILE) server.child.kill('SIGWINCH')
   const before = await clocks(server)
   const startedAt = performance.now()
   const sent = fetch(`${upstream.url}/__go?streams=${PROJECTS}&each=${each}&rate=${load.perSecond}`, {
@@ -162,6 +169,7 @@ async function measure(
   clearTimeout(limit)
   const seconds = (performance.now() - startedAt) / 1_000
   const after = await clocks(server)
+  if (process.env.PROFILE) server.child.kill('SIGWINCH')
   const { peak } = await memory(server.child.pid!)
   for (const { seen, wrong } of readers)
     if (seen !== each || wrong > 0) throw new Error(`${peer.name}: ${seen} of ${each} in order, ${wrong} not`)

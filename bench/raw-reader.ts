@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net'
 /** `#` number of the event `@` when it was sent `#` */
 const MARK = Buffer.byteLength('#000000@0000000000000.000#')
 const HASH = 35
+const AT = 64
 
 /** A subscriber that costs next to nothing: it looks for the marks in the bytes and leaves the rest alone. */
 export interface RawReader {
@@ -63,11 +64,16 @@ export function openReader(
     }
     if (rest) bytes = Buffer.concat([rest, bytes])
     rest = null
-    for (let at = bytes.indexOf(HASH); at >= 0; at = bytes.indexOf(HASH, at + MARK)) {
+    let next = 0
+    for (let at = bytes.indexOf(HASH); at >= 0; at = bytes.indexOf(HASH, next)) {
       if (at + MARK > bytes.length) {
         rest = bytes.subarray(at)
         break
       }
+      // The length of a frame may hold the same byte.
+      const isMark = bytes[at + 7] === AT && bytes[at + MARK - 1] === HASH
+      next = at + (isMark ? MARK : 1)
+      if (!isMark) continue
       if (reader.seen === options.count) return
       const n = Number(bytes.toString('latin1', at + 1, at + 7))
       if (n === reader.seen) reader.seen++

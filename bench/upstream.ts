@@ -1,6 +1,7 @@
 /**
  * The upstream of the event benches: the sandbox, whose answers are replaced by numbered lines. The streams begin
- * together, once all of them are open and `POST /__go` has said how fast. Peers read the same from `GET /stream`.
+ * together when `POST /__go` says how fast; `GET /__open` waits until all are open. Peers read the same from
+ * `GET /stream`.
  */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
@@ -18,6 +19,7 @@ let streams: ServerResponse[] = []
 const server = createServer((req, res) => {
   const path = req.url!.split('?')[0]
   if (path === '/run_sse' || path === '/stream') return open(res)
+  if (path === '/__open') return awaitStreams(req, res)
   if (path === '/__go') return go(req, res)
   pass(req, res)
 })
@@ -31,16 +33,25 @@ function open(res: ServerResponse) {
   streams.push(res)
 }
 
-async function go(req: IncomingMessage, res: ServerResponse) {
-  const query = new URL(req.url!, 'http://upstream').searchParams
-  const [count, each, perSecond] = ['streams', 'each', 'rate'].map(name => Number(query.get(name)))
+async function awaitStreams(req: IncomingMessage, res: ServerResponse) {
+  const [count] = numbers(req, 'streams')
   while (streams.length < count!) await new Promise(resolve => setTimeout(resolve, 5))
+  res.end('open')
+}
+
+async function go(req: IncomingMessage, res: ServerResponse) {
+  const [each, perSecond] = numbers(req, 'each', 'rate')
   const begun = streams
   streams = []
   if (perSecond! > 0) await paced(begun, each!, perSecond!)
   else await Promise.all(begun.map(stream => flood(stream, each!)))
   for (const stream of begun) stream.end()
   res.end('sent')
+}
+
+function numbers(req: IncomingMessage, ...names: string[]) {
+  const query = new URL(req.url!, 'http://upstream').searchParams
+  return names.map(name => Number(query.get(name)))
 }
 
 async function paced(streams: ServerResponse[], each: number, perSecond: number) {

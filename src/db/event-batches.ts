@@ -22,8 +22,8 @@ export type Written = Entry[] | 'lost' | 'busy'
  */
 const APPEND = (wait: boolean) => `
   with batch as materialized (
-    select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::text[], $6::int[]) with ordinality
-      as b (project_id, run_id, attempt, number, open_message_id, size, n)
+    select b.*, json_array_length(chunks) as size from json_to_recordset($1) as b
+      (n int, project_id uuid, run_id uuid, attempt int, number int, open_message_id text, chunks json)
   ), locked as materialized (
     select b.n, r.attempt = b.attempt and r.log_writes = b.number - 1 as holds
     from batch b join runs r on r.id = b.run_id join projects p on p.id = b.project_id
@@ -39,12 +39,11 @@ const APPEND = (wait: boolean) => `
     from (select project_id, sum(size) as size from due group by project_id) total
     where projects.id = total.project_id
     returning projects.id, last_seq - total.size as base, date_trunc('milliseconds', clock_timestamp()) as at
-  ), item as (
-    select * from unnest($7::int[], $8::int[], $9::text[]) as i (n, position, chunk)
   ), written as (
     insert into events (project_id, seq, run_id, at, chunk)
-    select due.project_id, head.base + due.offset_in_project + item.position, due.run_id, head.at, item.chunk::json
-    from item join due on due.n = item.n join head on head.id = due.project_id
+    select due.project_id, head.base + due.offset_in_project + item.position, due.run_id, head.at, item.chunk
+    from due join head on head.id = due.project_id,
+      json_array_elements(due.chunks) with ordinality as item (chunk, position)
   )
   select locked.n::int, (head.base + due.offset_in_project)::bigint as base, head.at
   from locked left join due on due.n = locked.n left join head on head.id = due.project_id`
@@ -56,26 +55,27 @@ const STATEMENTS = {
 
 /** @returns what became of each batch, in their order; `wait: true` waits for locks, so that none is `busy` */
 export async function appendBatches(pool: pg.Pool, batches: Batch[], wait: boolean): Promise<Written[]> {
-  const of = <K extends keyof Batch>(key: K) => batches.map(batch => batch[key])
-  const items = batches.flatMap(({ chunks }, i) => chunks.map((chunk, k) => [i + 1, k + 1, chunk] as const))
   const { rows } = await pool.query<{ n: number; base: string | null; at: Date }>({
     ...STATEMENTS[wait ? 'wait' : 'skip'],
-    values: [
-      of('projectId'),
-      of('runId'),
-      of('attempt'),
-      of('number'),
-      of('openMessageId'),
-      batches.map(({ chunks }) => chunks.length),
-      items.map(([n]) => n),
-      items.map(([, position]) => position),
-      items.map(([, , chunk]) => chunk),
-    ],
+    values: [`[${batches.map(recordOf).join()}]`],
   })
   const written: Written[] = batches.map(() => (wait ? 'lost' : 'busy'))
   for (const { n, base, at } of rows)
     written[n - 1] = base === null ? 'lost' : entriesOf(batches[n - 1]!, Number(base), at)
   return written
+}
+
+/** Chunks are JSON already, and stay as they are. */
+function recordOf({ projectId, runId, attempt, number, openMessageId, chunks }: Batch, i: number): string {
+  const row = {
+    n: i + 1,
+    project_id: projectId,
+    run_id: runId,
+    attempt,
+    number,
+    open_message_id: openMessageId,
+  }
+  return `${JSON.stringify(row).slice(0, -1)},"chunks":[${chunks.join()}]}`
 }
 
 function entriesOf({ projectId, runId, chunks }: Batch, base: number, at: Date): Entry[] {

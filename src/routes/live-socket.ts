@@ -187,6 +187,7 @@ export function serveLive(
   }
 
   function send(frame: object) {
+    sink.flush()
     socket.send(JSON.stringify(frame))
   }
 

@@ -6,12 +6,18 @@ import type { Sink } from '../services/events/subscriber.ts'
 const MAX_BUFFERED = 1024 * 1024
 const UNREAD_MS = 30_000
 
-/** Streams that have been written to in this turn of the loop. */
-let written: Writable[] = []
+export interface ReaderSink extends Sink {
+  /** Writes now what waits for the end of the turn: whoever writes to the connection past the sink calls it first. */
+  flush(): void
+}
+
+/** What is to be flushed at the end of this turn of the loop. */
+let waiting: (() => void)[] = []
 
 /**
- * Writes entries to a connection while it takes them. Beyond 1 MiB unread, its readers wait in the log instead of in
- * memory; a connection that takes nothing for 30 s is too slow. All readers on a connection share its sink.
+ * Writes entries to a connection while it takes them: what comes in one turn of the loop by one call of the kernel,
+ * however many projects had news. Beyond 1 MiB unread, its readers wait in the log instead of in memory; a connection
+ * that takes nothing for 30 s is too slow. All readers on a connection share its sink.
  *
  * @param stream what the bytes go to, at a boundary of frames
  * @param isOpen false once nothing more may follow
@@ -22,18 +28,35 @@ export function createReaderSink(options: {
   log: Pick<EventLog, 'epoch'>
   isOpen(): boolean
   tooSlow(): void
-}): Sink {
+}): ReaderSink {
   const { stream, framing, log, isOpen, tooSlow } = options
+  let blocks: Buffer[] = []
+  let bytes = 0
   let draining: Promise<void> | null = null
+
+  function flush() {
+    const [first, ...more] = blocks
+    blocks = []
+    bytes = 0
+    if (!first || !isOpen()) return
+    // Corking for one block alone would cost as much as the write.
+    if (more.length > 0) stream.cork()
+    stream.write(first)
+    for (const block of more) stream.write(block)
+    if (more.length > 0) stream.uncork()
+  }
 
   return {
     write(entries) {
       if (!isOpen()) return true
-      gather(stream)
-      stream.write(framing(entries, log.epoch))
-      return stream.writableLength < MAX_BUFFERED
+      const block = framing(entries, log.epoch)
+      if (blocks.push(block) === 1 && waiting.push(flush) === 1) process.nextTick(flushAll)
+      bytes += block.length
+      return stream.writableLength + bytes < MAX_BUFFERED
     },
+    flush,
     drained() {
+      flush()
       draining ??= drain(stream, tooSlow).finally(() => {
         draining = null
       })
@@ -42,17 +65,10 @@ export function createReaderSink(options: {
   }
 }
 
-/** Holds back what is written until the end of this turn: one write to the kernel, however many projects had news. */
-function gather(stream: Writable) {
-  if (stream.writableCorked > 0) return
-  stream.cork()
-  if (written.push(stream) === 1) process.nextTick(letGo)
-}
-
-function letGo() {
-  const streams = written
-  written = []
-  for (const stream of streams) if (stream.writableCorked > 0) stream.uncork()
+function flushAll() {
+  const flushes = waiting
+  waiting = []
+  for (const flush of flushes) flush()
 }
 
 /** Waits until the connection takes more, or has closed; `tooSlow` is called when that takes longer than 30 s. */

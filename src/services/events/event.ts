@@ -53,8 +53,13 @@ export const custom = (name: CustomName, value: unknown): Chunk => ({ type: 'CUS
  * credential that found its way into a text ends here.
  */
 export function encodeChunk(chunk: Chunk): string {
+  const json = JSON.stringify(chunk)
+  if (!UNSTORABLE.test(json) && scrubText(json) === json) return json
   return JSON.stringify(chunk, (_, value) => (typeof value === 'string' ? scrubText(storable(value)) : value))
 }
+
+/** How JSON spells NUL and half a surrogate pair; a text that only speaks of them matches too. */
+const UNSTORABLE = /\\u(?:0000|d[89a-f])/
 
 export function storable(text: string): string {
   const wellFormed = text.isWellFormed() ? text : text.toWellFormed()

@@ -1,6 +1,5 @@
 import { type Language, words } from '../words.ts'
 import { type ActionKind, EN, type Rules, ZH } from './screen-rules.ts'
-import { sentencesOf } from './sentences.ts'
 
 export type { ActionKind } from './screen-rules.ts'
 
@@ -17,22 +16,19 @@ export interface Action {
  * (upstream-contract §6). What a sentence says about the content stays as it is; so does quoted text.
  * Work is linear in the text; a sentence of more than 2,000 characters is left alone.
  */
-export function withoutScreenWords(
-  sentence: string,
-  language: Language,
-): { text: string; actions: ActionKind[] } {
+export function withoutScreenWords(sentences: string[]): { text: string; actions: ActionKind[] } {
   const actions = new Set<ActionKind>()
   let text = ''
   let instructed = false
-  for (const item of sentencesOf(sentence, language)) {
-    const kept = strip(item, actions, instructed)
+  for (const sentence of sentences) {
+    const kept = strip(sentence, actions, instructed)
     instructed = kept === ''
-    const gap = item.slice(item.trimEnd().length)
+    const gap = sentence.slice(sentence.trimEnd().length)
     // A paragraph ends where a sentence that is gone has ended it.
     if (kept !== '' || text === '' || text.endsWith('\n') || !gap.includes('\n')) text += kept
     else text = text.trimEnd() + gap
   }
-  return { text: /\s$/.test(sentence) ? text : text.trimEnd(), actions: [...actions] }
+  return { text: /\s$/.test(sentences.at(-1) ?? '') ? text : text.trimEnd(), actions: [...actions] }
 }
 
 /** The value of a `CUSTOM actions` event: what a client may call in place of what the backend spoke of. */
@@ -63,6 +59,7 @@ const MAX_SENTENCE = 2_000
 function strip(sentence: string, actions: Set<ActionKind>, instructed: boolean): string {
   if (sentence.length > MAX_SENTENCE) return sentence
   const rules = /\p{Script=Han}/u.test(sentence) ? ZH : EN
+  if (!instructed && !rules.screen.test(sentence)) return sentence
   const offer = (text: string) =>
     actions.add(rules.meaning.find(([, words]) => words.test(text))?.[0] ?? 'message')
   const [, start = '', body = '', end = ''] = PARTS.exec(sentence) ?? []

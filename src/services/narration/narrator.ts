@@ -3,7 +3,7 @@ import { type Chunk, custom } from '../events/event.ts'
 import { createTextAssembler } from '../upstream/text.ts'
 import type { Language } from '../words.ts'
 import { type ActionKind, actionsFor, withoutScreenWords } from './gui-phrases.ts'
-import { createSentenceHolder } from './sentences.ts'
+import { createSentenceHolder, sentencesOf } from './sentences.ts'
 
 const MAX_TEXT = 1024 * 1024
 
@@ -30,11 +30,10 @@ export function createNarrator(options: { projectId: string; language: Language 
   const messages: string[] = []
   let messageId: string | null = null
   let length = 0
-  let held = ''
 
-  function show(text: string): Chunk[] {
-    held = ''
-    const { text: visible, actions } = withoutScreenWords(text, language)
+  function show(complete: string[]): Chunk[] {
+    if (complete.length === 0) return []
+    const { text: visible, actions } = withoutScreenWords(complete)
     for (const action of actions) wanted.add(action)
     if (visible === '' || (messageId === null && visible.trim() === '')) return []
     const room = visible.slice(0, MAX_TEXT - length)
@@ -50,18 +49,8 @@ export function createNarrator(options: { projectId: string; language: Language 
     return [...start, { type: 'TEXT_MESSAGE_CONTENT', messageId, delta: room }]
   }
 
-  function take(visible: string): Chunk[] {
-    held += visible
-    const complete = sentences.push(visible)
-    const rest = held.slice(complete.length)
-    const chunks = complete ? show(complete) : []
-    held = rest
-    return chunks
-  }
-
   function close(): Chunk[] {
-    const rest = sentences.flush()
-    const chunks = rest ? show(rest) : []
+    const chunks = show(sentences.flush())
     if (messageId === null) return chunks
     const end: Chunk = { type: 'TEXT_MESSAGE_END', messageId }
     messageId = null
@@ -75,16 +64,17 @@ export function createNarrator(options: { projectId: string; language: Language 
 
   return {
     say(text, partial) {
-      const chunks = take(assembler.push(text, partial))
+      const chunks = show(sentences.push(assembler.push(text, partial)))
       return partial ? chunks : [...chunks, ...endTurn()]
     },
     breathe() {
-      if (held === '' || withoutScreenWords(held, language).text !== held) return []
+      const held = sentences.held()
+      if (held === '' || withoutScreenWords(sentencesOf(held, language)).text !== held) return []
       return show(sentences.flush())
     },
     endTurn,
     finish() {
-      const chunks = [...take(assembler.finish()), ...close()]
+      const chunks = [...show(sentences.push(assembler.finish())), ...close()]
       if (wanted.size > 0) chunks.push(custom('actions', actionsFor([...wanted], projectId, language)))
       return chunks
     },

@@ -5,6 +5,8 @@ export type ActionKind = 'export' | 'timeline' | 'credits' | 'upload' | 'message
  * quoted text is blanked; `lead` is taken off before `instruction` and `step` are tried.
  */
 export interface Rules {
+  /** A sentence without any of these words is none that the other rules would change. */
+  screen: RegExp
   joint: RegExp
   conjunction: RegExp
   /** Words before an instruction that do not change what it is. */
@@ -38,6 +40,8 @@ const ARTICLE = '(?:(?:the|your|our|a|an|any|this|that) )?'
 const IN_PANEL = `(?:in|on|from|inside|within) ${ARTICLE}(?:${ANY}{0,2}${PLACE}|timeline|preview)\\b`
 
 export const EN: Rules = {
+  screen:
+    /click|tap|press|hit|push|button|icon|slider|panel|tab|bar|drop|workspace|editor|inspector|library|window|player|menu|settings|dashboard|link|timeline|account|billing|subscription|balance|credit|plan|drag|arrang|reorder|preview|scroll|swipe|hover|opening|going to|export|download/i,
   joint:
     /(?:\s*[,;:]\s+|\s*[–—]\s*|\s+-\s+)(?:(?:and|or|but|so|then)\s+){0,2}|\s+(?:(?:and|or|but|so|then)\s+){1,2}/gi,
   conjunction: /^(?:(?:and|or|but|so|then)\s+)+/i,
@@ -121,6 +125,7 @@ const ZH_NEAR = '[^，,。；]{0,16}?'
 const ZH_LOOK = '(?:预览|查看|观看|播放|看到)'
 
 export const ZH: Rules = {
+  screen: new RegExp(`${ZH_PLACE}|${ZH_LINE}|点|击|按|拖|账户|账号|账单|帐户|套餐|导出|下载`),
   joint:
     /\s*(?:[，,；;、：]|:(?!\/))\s*(?:然后|或者|并且|或|并|再|但)?|(?:然后|或者|并且|或(?!许))|并(?=可|点|在|拖|打|通过)/g,
   conjunction: /^(?:然后|或者|并且|或|并|再|也|但)+/,

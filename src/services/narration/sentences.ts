@@ -1,10 +1,12 @@
 import type { Language } from '../words.ts'
 
 export interface SentenceHolder {
-  /** The text that is now made of complete sentences, with the white space that follows them; '' for none. */
-  push(delta: string): string
-  /** The rest. The holder may be used on. */
-  flush(): string
+  /** The sentences that are now complete, each with the white space that follows it. */
+  push(delta: string): string[]
+  /** The rest, in sentences as far as it has any. The holder may be used on. */
+  flush(): string[]
+  /** What has been pushed and not been given back. */
+  held(): string
 }
 
 /** A tail without a break is released at this length (UTF-16 units), so that held text is bounded. */
@@ -31,18 +33,22 @@ export function createSentenceHolder(language: Language): SentenceHolder {
       const pending = tail.slice(-LOOK_BACK) + delta
       tail += delta
       // Segmenting the tail at every delta would be quadratic in the sentence.
-      const end = mayBreak(pending) ? lastBreak(tail, language) : 0
-      return release(end === 0 && tail.length > MAX_TAIL ? wholeCharacters(tail) : end)
+      const sentences = mayBreak(pending) ? sentencesOf(tail, language) : [tail]
+      const last = sentences.at(-1) ?? ''
+      const lineEnded = last.endsWith('\n') && !continues(last)
+      tail = lineEnded ? '' : last
+      if (!lineEnded) sentences.pop()
+      if (sentences.length > 0 || tail.length <= MAX_TAIL) return sentences
+      const piece = wholeCharacters(tail)
+      tail = tail.slice(piece.length)
+      return [piece]
     },
     flush() {
-      return release(tail.length)
+      const rest = sentencesOf(tail, language)
+      tail = ''
+      return rest
     },
-  }
-
-  function release(end: number): string {
-    const text = tail.slice(0, end)
-    tail = tail.slice(end)
-    return text
+    held: () => tail,
   }
 }
 
@@ -60,13 +66,6 @@ export function sentencesOf(text: string, language: Language): string[] {
   }
   if (open !== '') sentences.push(open)
   return sentences
-}
-
-function lastBreak(text: string, language: Language): number {
-  const sentences = sentencesOf(text, language)
-  const last = sentences.at(-1) ?? ''
-  if (last.endsWith('\n') && !continues(last)) return text.length
-  return text.length - last.length
 }
 
 function mayBreak(text: string): boolean {
@@ -96,7 +95,7 @@ function quotes(text: string): boolean {
 }
 
 // Half of a surrogate pair is not a character yet.
-function wholeCharacters(text: string): number {
+function wholeCharacters(text: string): string {
   const last = text.charCodeAt(text.length - 1)
-  return last >= 0xd800 && last <= 0xdbff ? text.length - 1 : text.length
+  return last >= 0xd800 && last <= 0xdbff ? text.slice(0, -1) : text
 }

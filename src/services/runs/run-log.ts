@@ -8,11 +8,12 @@ import { closeMessage } from './run.ts'
 
 export const DATABASE_PATIENCE_MS = 30_000
 export const DATABASE_RETRY_MS = 500
-const MAX_PENDING = 2_000
-/** A run that says more than this during one write is faster than anybody reads. */
-const FAST = 8
-/** What it says within this time is then written, and sent to each reader, as one. */
+/** Characters of text. A run that says more during one write is faster than anybody reads. */
+const FAST = 2_000
+/** What it says within this time is then written, and sent to each reader, as one: for all fast runs at once. */
 const GATHER_MS = 20
+/** More than this does not wait to be written: the upstream waits until it is. */
+const FULL = { characters: 32_768, chunks: 2_000 }
 
 /** Another worker has this run; what this one still wants to write is void. */
 export class LostRunError extends Error {
@@ -39,11 +40,15 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
   let batch = run.logWrites
   let openMessageId = run.openMessageId
   let tail: Promise<unknown> = Promise.resolve()
+  let pendingText = 0
   let scheduled = false
+  let gathering = new AbortController()
   let failure: unknown = null
 
   function push(chunks: Chunk[]) {
     pending.push(...chunks)
+    pendingText += textLength(chunks)
+    if (isFull()) gathering.abort()
     if (scheduled || pending.length === 0) return
     scheduled = true
     inTurn(gatherAndWrite).catch(error => {
@@ -51,8 +56,14 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
     })
   }
 
+  const isFull = () => pending.length > FULL.chunks || pendingText > FULL.characters
+
   async function gatherAndWrite() {
-    if (pending.length > FAST) await sleep(GATHER_MS)
+    if (pendingText > FAST && !isFull()) {
+      gathering = new AbortController()
+      const { signal } = gathering
+      await sleep(GATHER_MS - (performance.now() % GATHER_MS), undefined, { signal }).catch(() => {})
+    }
     await write()
   }
 
@@ -68,6 +79,7 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
     if (failure) throw failure
     const chunks = joinDeltas(pending)
     pending = []
+    pendingText = 0
     const number = batch + 1
     let message = openMessageId
     let result: T | undefined
@@ -137,12 +149,15 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
     push,
     async ready() {
       if (failure) throw failure
-      if (pending.length > MAX_PENDING) await tail
+      while (isFull() && !failure) await tail
       if (failure) throw failure
     },
     transaction: work => inTurn(() => write(work)) as ReturnType<typeof work>,
   }
 }
+
+const textLength = (chunks: Chunk[]) =>
+  chunks.reduce((sum, chunk) => sum + (chunk.type === 'TEXT_MESSAGE_CONTENT' ? chunk.delta.length : 0), 0)
 
 /** Neighbouring pieces of one message become one: a backlog need not be as fine as it arrived. */
 function joinDeltas(chunks: Chunk[]): Chunk[] {

@@ -3,7 +3,7 @@ import { pathId } from './checks.ts'
 import { type Credential, type Endpoint, JSON_TYPE } from './endpoint.ts'
 import { classify, type Outcome, PROTOCOL } from './failures.ts'
 import { type Meaning, readFrame } from './frames.ts'
-import { createSseParser } from './sse.ts'
+import { createSseParser, type SseItem } from './sse.ts'
 import { deadline, discard, headerOf, type Reply, readAnswer, timedOut } from './transport.ts'
 
 export interface RunOptions {
@@ -85,15 +85,15 @@ async function* readRun(
       silence.listen()
       const next = await chunks.next().finally(silence.pause)
       if (next.done) break
+      const meanings: Meaning[] = []
       for (const item of parser.push(next.value)) {
-        if (item.kind === 'oversized') {
-          yield { kind: 'cut', cause: 'protocol' }
-          return
-        }
-        const meanings: Meaning[] =
-          item.kind === 'message' ? readFrame(scrubText(item.data)) : [{ kind: 'heartbeat' }]
-        if (meanings.every(meaning => meaning.kind !== 'heartbeat')) silence.broken()
-        yield* meanings
+        const said = meaningsOf(item)
+        if (said.every(meaning => meaning.kind !== 'heartbeat')) silence.broken()
+        meanings.push(...said)
+      }
+      for (const meaning of joinPartials(meanings)) {
+        yield meaning
+        if (meaning.kind === 'cut') return
       }
       if (silence.over()) break
     }
@@ -107,6 +107,25 @@ async function* readRun(
     discard(reply.body)
   }
 }
+
+function meaningsOf(item: SseItem): Meaning[] {
+  if (item.kind === 'oversized') return [{ kind: 'cut', cause: 'protocol' }]
+  return item.kind === 'message' ? readFrame(scrubText(item.data)) : [{ kind: 'heartbeat' }]
+}
+
+/** Text that arrives together is told together: a backlog takes one step, not one for each of its frames. */
+function joinPartials(meanings: Meaning[]): Meaning[] {
+  const joined: Meaning[] = []
+  for (const meaning of meanings) {
+    const last = joined.at(-1)
+    if (isPartial(meaning) && last && isPartial(last)) last.text += meaning.text
+    else joined.push(meaning)
+  }
+  return joined
+}
+
+const isPartial = (meaning: Meaning): meaning is Meaning & { kind: 'text' } =>
+  meaning.kind === 'text' && meaning.partial
 
 /**
  * Counts the time spent waiting for the upstream, and only that: a slow reader of ours is not its silence.

@@ -10,6 +10,7 @@ export interface TextAssembler {
 }
 
 const NOISE = 'i encountered a temporary issue'
+const WHOLE_NOISE = new RegExp(NOISE, 'gi')
 const MAX_NOISE = 300
 
 /**
@@ -76,12 +77,12 @@ export function createTextAssembler(): TextAssembler {
  * It stands at the beginning of a word (`before` is the character before `text`).
  */
 function noiseStart(before: string, text: string): number {
-  for (let at = Math.max(0, text.length - MAX_NOISE); at < text.length; at++) {
-    if (text[at] !== 'I' && text[at] !== 'i') continue
-    const tail = text.slice(at, at + NOISE.length).toLowerCase()
-    const atWord = !/[\p{L}\p{N}'’]/u.test(at === 0 ? before : text[at - 1]!)
-    if (atWord && NOISE.startsWith(tail)) return at
-  }
+  const startsWord = (at: number) => !/[\p{L}\p{N}'’]/u.test(at === 0 ? before : text[at - 1]!)
+  const from = Math.max(0, text.length - MAX_NOISE)
+  for (const { index } of text.slice(from).matchAll(WHOLE_NOISE))
+    if (startsWord(from + index)) return from + index
+  for (let at = Math.max(from, text.length - NOISE.length + 1); at < text.length; at++)
+    if (NOISE.startsWith(text.slice(at).toLowerCase()) && startsWord(at)) return at
   return text.length
 }
 

@@ -1,7 +1,9 @@
 import t from 'tap'
 import { actionsFor, withoutScreenWords } from '../../../src/services/narration/gui-phrases.ts'
+import { sentencesOf } from '../../../src/services/narration/sentences.ts'
 import { cpuMs } from '../../helpers/cpu.ts'
 
+const stripped = (text: string, language: 'en' | 'zh') => withoutScreenWords(sentencesOf(text, language))
 const languageOf = (text: string) => (/\p{Script=Han}/u.test(text) ? 'zh' : 'en')
 
 // text | what is left | actions
@@ -129,7 +131,7 @@ Otherwise the clip stays as it is.
 t.test('instructions for a screen go, content stays, actions are offered', async t => {
   for (const line of STRIPPED.trim().split('\n')) {
     const [text = '', left, actions] = line.split(' | ').map(part => part.trim())
-    const result = withoutScreenWords(text, languageOf(text))
+    const result = stripped(text, languageOf(text))
     t.equal(result.text, left, text)
     t.equal(result.actions.join(), actions, `actions of: ${text}`)
   }
@@ -158,39 +160,36 @@ t.test('each row of upstream-contract §6, phrases', async t => {
   ]
   for (const [row, texts, actions] of rows)
     for (const text of texts)
-      t.same(withoutScreenWords(text, languageOf(text)), { text: '', actions }, `${row}: ${text}`)
+      t.same(stripped(text, languageOf(text)), { text: '', actions }, `${row}: ${text}`)
 })
 
 t.test('content is left alone', async t => {
   for (const text of KEPT.trim().split('\n'))
-    t.same(withoutScreenWords(text, languageOf(text)), { text, actions: [] }, text)
+    t.same(stripped(text, languageOf(text)), { text, actions: [] }, text)
 })
 
 t.test('an invitation that needs no screen stays, and is offered', async t => {
   for (const text of ['You can now export your video.', '您可以导出视频了。'])
-    t.same(withoutScreenWords(text, languageOf(text)), { text, actions: ['export'] })
+    t.same(stripped(text, languageOf(text)), { text, actions: ['export'] })
 })
 
 t.test('white space and paragraphs stay as they were', async t => {
-  t.equal(withoutScreenWords('Your video is ready! ', 'en').text, 'Your video is ready! ')
-  t.equal(withoutScreenWords('Click Export. ', 'en').text, '')
+  t.equal(stripped('Your video is ready! ', 'en').text, 'Your video is ready! ')
+  t.equal(stripped('Click Export. ', 'en').text, '')
+  t.equal(stripped('Done. Click Export.\n\nThe title is red.', 'en').text, 'Done.\n\nThe title is red.')
   t.equal(
-    withoutScreenWords('Done. Click Export.\n\nThe title is red.', 'en').text,
-    'Done.\n\nThe title is red.',
-  )
-  t.equal(
-    withoutScreenWords('- Title added\n- Click Export\n- Music added\n', 'en').text,
+    stripped('- Title added\n- Click Export\n- Music added\n', 'en').text,
     '- Title added\n- Music added\n',
   )
-  t.equal(withoutScreenWords('', 'en').text, '')
+  t.equal(stripped('', 'en').text, '')
 })
 
 t.test('the language of the sentence decides, not that of the project', async t => {
-  t.same(withoutScreenWords('视频已完成！请点击导出按钮保存。', 'en'), {
+  t.same(stripped('视频已完成！请点击导出按钮保存。', 'en'), {
     text: '视频已完成！',
     actions: ['export'],
   })
-  t.same(withoutScreenWords('Done! Click Export.', 'zh'), { text: 'Done!', actions: ['export'] })
+  t.same(stripped('Done! Click Export.', 'zh'), { text: 'Done!', actions: ['export'] })
 })
 
 t.test('actions are calls of our own API', async t => {
@@ -229,8 +228,8 @@ t.test('a hostile text stays cheap', async t => {
   for (const unit of units)
     for (const text of [unit.repeat(1_990 / unit.length), `a${unit.repeat(20_000 / unit.length)}b`]) {
       const ms = cpuMs(() => {
-        withoutScreenWords(text, languageOf(text))
-        withoutScreenWords(`preview ${text}`, 'en')
+        stripped(text, languageOf(text))
+        stripped(`preview ${text}`, 'en')
       })
       t.ok(ms < 200, `${JSON.stringify(unit)} × ${text.length}: ${ms} ms`)
     }

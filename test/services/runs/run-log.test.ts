@@ -139,6 +139,26 @@ t.test('a reader that is faster than the database waits', async t => {
   t.equal((await written()).length, 200, 'a page of what was written by then')
 })
 
+t.test('so does one whose text is more than the database takes at once', async t => {
+  const { open, written, troubles } = await setStage(t)
+  const runLog = await open(1)
+  const slow = Promise.withResolvers<void>()
+  troubles.push(slow.promise)
+  runLog.push([start])
+  await new Promise(setImmediate)
+  const text = 'word '.repeat(10_000)
+  runLog.push([say(text)])
+  let room = false
+  const ready = runLog.ready().then(() => {
+    room = true
+  })
+  await new Promise(resolve => setTimeout(resolve, 20))
+  t.notOk(room)
+  slow.resolve()
+  await ready
+  t.strictSame(await written(), [start, say(text)])
+})
+
 t.test('rows and log change together, or not at all', async t => {
   const { open, written, row, id, projectId } = await setStage(t)
   const runLog = await open(1)

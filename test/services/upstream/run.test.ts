@@ -75,12 +75,12 @@ t.test('the body in both spellings, with streaming and without', async t => {
   }
 })
 
-t.test('a recorded run, as it comes', async t => {
+t.test('a recorded run; partial texts that arrive together are told together', async t => {
   const { tell } = await setup(t, response => stream(response).end(fixture('tool.streaming-true.sse')))
   const meanings = await tell()
   t.same(
     meanings.map(({ kind }) => kind),
-    ['tool', 'tool', 'text', 'text', 'text', 'text', 'text', 'end'],
+    ['tool', 'tool', 'text', 'text', 'end'],
   )
 })
 
@@ -157,7 +157,7 @@ t.test('frames that say something keep a run alive beyond the silence limit', as
 t.test('a slow reader of ours is not silence', async t => {
   const { say } = await setup(
     t,
-    response => stream(response).end('data: {"text":"a"}\n\ndata: {"text":"b"}\n\n'),
+    response => stream(response).end('data: {"text":"a"}\n\ndata: {"type":"tool_call","content":"b"}\n\n'),
     {
       limits: { runMs: 20_000, silenceMs: 200 },
     },
@@ -169,7 +169,7 @@ t.test('a slow reader of ours is not silence', async t => {
     kinds.push(meaning.kind)
     await new Promise(resolve => setTimeout(resolve, 250))
   }
-  t.same(kinds, ['text', 'text', 'end'])
+  t.same(kinds, ['text', 'tool', 'end'])
 })
 
 t.test('the limit of the whole run', async t => {
