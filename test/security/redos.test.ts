@@ -8,7 +8,7 @@ import { decodeCursor, storable } from '../../src/services/events/event.ts'
 import { judgeMessage } from '../../src/services/messages/intents.ts'
 import { withoutScreenWords } from '../../src/services/narration/gui-phrases.ts'
 import { EN, ZH } from '../../src/services/narration/screen-rules.ts'
-import { createSentenceHolder } from '../../src/services/narration/sentences.ts'
+import { createSentenceHolder, sentencesOf } from '../../src/services/narration/sentences.ts'
 import { shorten } from '../../src/services/timeline/summary.ts'
 import { labelOf, nameInUrl, upstreamName } from '../../src/services/uploads/filenames.ts'
 import { allowedUrl } from '../../src/services/uploads/urls.ts'
@@ -100,7 +100,7 @@ const PARSERS: Record<string, [longest: number, read: (text: string) => unknown]
   decodeCursor: [16_000, text => decodeCursor(text, 'p')],
   'a body': [300_000, text => refusalOf(JSON.stringify({ text }), { text })],
   judgeMessage: [100_000, judgeMessage],
-  withoutScreenWords: [20_000, text => withoutScreenWords(text, 'en')],
+  withoutScreenWords: [20_000, text => withoutScreenWords(sentencesOf(text, 'en'))],
   'sentences of a stream': [
     100_000,
     text => {
