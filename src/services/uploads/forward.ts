@@ -10,6 +10,7 @@ import type { Projects } from '../projects.ts'
 import type { Timelines } from '../timeline/timeline.ts'
 import type { Media, ProjectState, UpstreamClient } from '../upstream/client.ts'
 import type { Failure, Outcome } from '../upstream/failures.ts'
+import { passed } from './chunk-memory.ts'
 import { upstreamName } from './filenames.ts'
 import type { Look } from './look.ts'
 import { mediaTypeOfName } from './media-types.ts'
@@ -122,6 +123,7 @@ export function createForward(options: {
   async function* bytesOf(id: string, way: { forwarded: number; ended: boolean }, tell: () => void) {
     for await (const chunk of await spool.read(id)) {
       yield chunk as Uint8Array
+      passed(chunk.length)
       way.forwarded += chunk.length
       tell()
     }
