@@ -3,6 +3,7 @@ import closeWithGrace from 'close-with-grace'
 import { ConfigError, readEnv, secretsOf, toConfig } from './config.ts'
 import { armCrashPoint } from './crash-points.ts'
 import { waitForDatabase } from './db/wait.ts'
+import { giveBack } from './memory.ts'
 import { guard, protect } from './scrub.ts'
 
 // What imports drizzle, which waits for fast-imports.ts.
@@ -30,6 +31,7 @@ try {
   await waitForDatabase(urls.database)
   await migrate(urls.database)
   const app = await createApp(config, urls)
+  giveBack()
   await app.http.listen({ host: config.http.host, port: config.http.port })
   development.announce(app.http.listeningOrigin)
 

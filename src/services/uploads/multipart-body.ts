@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
+import { passed } from '../../memory.ts'
 import { ProblemError } from '../../problems.ts'
-import { passed } from './chunk-memory.ts'
 import { type Pace, watchPace } from './client-pace.ts'
 
 /** One file of a request, as it arrives. */
@@ -61,6 +61,7 @@ export function openBody(source: Readable, maxBytes: number, limits = BODY_LIMIT
   const onMove = () => wake()
 
   source.on('readable', onMove).on('end', onMove)
+  // The server's own watch over bodies ends a slow one with a problem.
   source.on('error', error => fail(error instanceof ProblemError ? 'too_slow' : 'client_left'))
   source.once('close', () => {
     pace.stop()

@@ -1,12 +1,14 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 
-/** V8 begins to mark when 8 MB of them are waiting beside a heap at rest. */
+/** V8 begins to mark when 8 MB of chunks are waiting beside a heap at rest. */
 const EVERY_BYTES = 4_000_000
 
-// Node offers no other way to collect the young generation alone.
+type Collect = (options: { type: 'minor' | 'major'; flavor?: 'last-resort' }) => void
+
+// Node has no call for it.
 setFlagsFromString('--expose-gc')
-const gc: ((options: { type: 'minor' }) => void) | undefined = runInNewContext('globalThis.gc')
+const collect: Collect | undefined = runInNewContext('globalThis.gc')
 
 let passedBytes = 0
 
@@ -19,5 +21,10 @@ export function passed(bytes: number): void {
   passedBytes += bytes
   if (passedBytes < EVERY_BYTES) return
   passedBytes = 0
-  gc?.({ type: 'minor' })
+  collect?.({ type: 'minor' })
+}
+
+/** Gives back the memory that loading took, a hundred MiB. It stops everything for a moment. */
+export function giveBack(): void {
+  collect?.({ type: 'major', flavor: 'last-resort' })
 }
