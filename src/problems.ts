@@ -7,6 +7,7 @@ export const PROBLEMS = {
   csrf_required: { status: 403, title: 'The request did not come from an allowed page' },
   not_found: { status: 404, title: 'There is no such thing' },
   method_not_allowed: { status: 405, title: 'This method is not allowed here' },
+  request_timeout: { status: 408, title: 'The request did not arrive in time' },
   payload_too_large: { status: 413, title: 'The body is too large' },
   internal: { status: 500, title: 'Something went wrong on our side' },
   project_busy: { status: 409, title: 'The project is working on another message' },

@@ -1,11 +1,17 @@
+import './fast-imports.ts'
 import closeWithGrace from 'close-with-grace'
-import { createApp } from './app.ts'
 import { ConfigError, readEnv, secretsOf, toConfig } from './config.ts'
 import { armCrashPoint } from './crash-points.ts'
-import { migrate, SchemaTooNewError } from './db/migrate.ts'
 import { waitForDatabase } from './db/wait.ts'
-import { startDevelopment } from './development.ts'
+import { giveBack } from './memory.ts'
 import { guard, protect } from './scrub.ts'
+
+// What imports drizzle, which waits for fast-imports.ts.
+const [{ createApp }, { migrate, SchemaTooNewError }, { startDevelopment }] = await Promise.all([
+  import('./app.ts'),
+  import('./db/migrate.ts'),
+  import('./development.ts'),
+])
 
 const EXIT_CONFIG = 78
 const EXIT_DATABASE = 69
@@ -27,6 +33,7 @@ try {
   await waitForDatabase(urls.database)
   await migrate(urls.database)
   const app = await createApp(config, urls)
+  giveBack()
   await app.http.listen({ host: config.http.host, port: config.http.port })
   development.announce(app.http.listeningOrigin)
 

@@ -34,6 +34,7 @@ t.test('the codes and their statuses, as clients know them', async t => {
     content_filtered: 422,
     file_too_large: 413,
     storage_full: 507,
+    request_timeout: 408,
     upload_gone: 410,
     tus_version: 412,
     unsupported_media: 415,

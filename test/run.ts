@@ -16,6 +16,7 @@ const tap = spawn('tap', ['run', `--output-file=${output}`, ...process.argv.slic
     REELGATE_TEST_CLUSTER: cluster.url,
     // More than a hundred processes load the same modules.
     NODE_COMPILE_CACHE: join(scratch, 'compiled'),
+    NODE_OPTIONS: `--import=${new URL('../src/fast-imports.ts', import.meta.url)} ${process.env.NODE_OPTIONS ?? ''}`,
   },
 })
 const [code] = await once(tap, 'exit')

@@ -1,5 +1,4 @@
-import scalar from '@scalar/fastify-api-reference'
-import type { FastifyPluginAsync } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
 import { addPageHeaders } from './headers.ts'
 
 /** The OpenAPI document and a page that shows it. Nothing on the page comes from another host. */
@@ -11,11 +10,26 @@ export const docRoutes: FastifyPluginAsync = async app => {
     reply.type('application/json').send(JSON.stringify(app.swagger())),
   )
 
-  app.addHook('onRoute', route => {
-    route.config = { ...route.config, ...open }
-    route.schema = { ...route.schema, hide: true }
-  })
-  await app.register(scalar, {
+  let page: Promise<FastifyInstance> | undefined
+  for (const path of PAGE_PATHS)
+    app.get(path, { config: open, schema: { hide: true } }, async ({ url }, reply) => {
+      page ??= openPage()
+      const { statusCode, headers, rawPayload } = await (await page).inject(url)
+      const { location, 'content-type': type } = headers
+      return reply
+        .code(statusCode)
+        .headers({ ...(location && { location }), ...(type && { 'content-type': type }) })
+        .send(rawPayload)
+    })
+}
+
+const PAGE_PATHS = ['/docs', '/docs/', '/docs/js/scalar.js']
+
+/** The page's script takes 20 MiB of memory, so it is loaded for the first who reads the page. */
+async function openPage(): Promise<FastifyInstance> {
+  const page = Fastify()
+  const { default: scalar } = await import('@scalar/fastify-api-reference')
+  await page.register(scalar, {
     routePrefix: '/docs',
     configuration: {
       url: '/openapi.json',
@@ -27,4 +41,5 @@ export const docRoutes: FastifyPluginAsync = async app => {
       mcp: { disabled: true },
     },
   })
+  return page
 }

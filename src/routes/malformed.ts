@@ -24,7 +24,7 @@ export function refuseMalformed(error: Error & { code?: string }, socket: Socket
     return
   }
   const [status, text, detail] = STATUS[error.code ?? ''] ?? MALFORMED
-  const problem = toProblem('invalid_request', detail)
+  const problem = toProblem(status === 408 ? 'request_timeout' : 'invalid_request', detail)
   const body = JSON.stringify({ ...problem, status, requestId: randomUUID() })
   socket.end(
     `HTTP/1.1 ${status} ${text}\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n` +

@@ -4,11 +4,14 @@ import { ProblemError } from '../problems.ts'
 export interface BodyPace {
   /** A JSON body has arrived after this long. */
   wholeMs: number
-  /** A streamed body may take hours, but brings `bytes` in each `everyMs`. */
-  streamed: { everyMs: number; bytes: number }
+  /** A streamed body brings `bytes` in each `everyMs`, and all of it has arrived after `wholeMs`. */
+  streamed: { everyMs: number; bytes: number; wholeMs: number }
 }
 
-const PACE: BodyPace = { wholeMs: 15_000, streamed: { everyMs: 60_000, bytes: 600_000 } }
+const PACE: BodyPace = {
+  wholeMs: 15_000,
+  streamed: { everyMs: 60_000, bytes: 600_000, wholeMs: 2 * 60 * 60_000 },
+}
 
 /**
  * Lets go of clients that send their body a byte at a time, to hold a connection for nothing. Node's own limit counts
@@ -26,18 +29,25 @@ export function refuseSlowBodies(app: FastifyInstance, pace = PACE) {
 function watch(request: FastifyRequest, reply: FastifyReply, { wholeMs, streamed }: BodyPace) {
   const { raw } = request
   const isJson = /^\s*application\/json\b/i.test(raw.headers['content-type'] ?? '')
+  const began = performance.now()
   let read = raw.socket.bytesRead
   const timer = isJson
     ? setTimeout(() => letGo(request, reply), wholeMs)
-    : setInterval(() => {
-        const arrived = raw.socket.bytesRead - read
-        read += arrived
-        // What lies here unread is not for the client to hurry.
-        if (arrived < streamed.bytes && raw.readableLength === 0) letGo(request, reply)
-      }, streamed.everyMs)
-  // A body that nobody reads to its end closes late or never.
+    : setInterval(look, streamed.everyMs)
+  const stop = () => clearTimeout(timer)
   timer.unref()
-  raw.once('close', () => clearTimeout(timer))
+  raw.once('close', stop)
+  // One that has arrived, but that nobody reads to its end, closes late or never.
+  reply.raw.once('close', () => raw.complete && stop())
+
+  function look() {
+    if (raw.complete) return stop()
+    const arrived = raw.socket.bytesRead - read
+    read += arrived
+    // What lies here unread is not for the client to hurry.
+    const isSlow = arrived < streamed.bytes && raw.readableLength === 0
+    if (isSlow || performance.now() - began > streamed.wholeMs) letGo(request, reply)
+  }
 }
 
 function letGo({ raw }: FastifyRequest, reply: FastifyReply) {
@@ -46,5 +56,5 @@ function letGo({ raw }: FastifyRequest, reply: FastifyReply) {
   // When nobody reads the body any more, all has been said already.
   if (!isAwaited) return raw.destroy()
   reply.header('connection', 'close')
-  raw.emit('error', new ProblemError('invalid_request', 'The body did not arrive in time.'))
+  raw.emit('error', new ProblemError('request_timeout', 'The body did not arrive in time.'))
 }

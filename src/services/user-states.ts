@@ -76,11 +76,14 @@ function actionOf(
     case 'reauth_required':
       return { kind: 'link_account' }
     case 'rate_limited':
+    case 'storage_full':
       return { kind: 'wait', retryAt: new Date(Date.now() + retryAfterMs).toISOString() }
     case 'upstream_unavailable':
     case 'upstream_timeout':
     case 'outcome_unknown':
     case 'upload_interrupted':
+    case 'upload_gone':
+    case 'request_timeout':
     case 'render_lost':
       return { kind: 'retry' }
     default:

@@ -67,6 +67,9 @@ export type UserStateCode =
   | 'render_lost'
   | 'content_filtered'
   | 'upload_interrupted'
+  | 'upload_gone'
+  | 'request_timeout'
+  | 'storage_full'
   | 'nothing_to_export'
 
 const plural = (count: number, one: string, many: string) => `${count} ${count === 1 ? one : many}`
@@ -102,6 +105,10 @@ const en: Words = {
     render_lost: 'This export did not finish. Please try the export again; exports are free.',
     content_filtered: 'This request was declined by the content filter. Please put it another way.',
     upload_interrupted: 'The upload was interrupted. Please upload the file again.',
+    upload_gone: 'This upload can no longer be continued. Please upload the file again.',
+    request_timeout:
+      'The connection is too slow at the moment. Please try again when it is better; what has arrived is kept.',
+    storage_full: 'There is no room for this file at the moment. Please try again a little later.',
     nothing_to_export: 'There is nothing to export yet. Add a clip or describe the video you want first.',
   },
   answers: {
@@ -181,6 +188,9 @@ const zh: Words = {
     render_lost: '本次导出未能完成。请重新导出，导出不消耗积分。',
     content_filtered: '该请求未通过内容审核，请换一种说法。',
     upload_interrupted: '上传中断，请重新上传该文件。',
+    upload_gone: '此上传已无法继续，请重新上传该文件。',
+    request_timeout: '当前网络太慢，请在网络好转后重试；已上传的部分会保留。',
+    storage_full: '目前没有足够的空间存放此文件，请稍后再试。',
     nothing_to_export: '还没有可以导出的内容。请先添加素材，或描述您想要的视频。',
   },
   answers: {

@@ -253,7 +253,11 @@ t.test('no room: refused before the first byte, and free again when one has ende
   t.equal((await tus.create(clip.length)).status, 201)
   const full = await tus.create(1)
   t.equal(full.status, 507)
-  t.match(await full.json(), { code: 'storage_full', retryAfterMs: Number })
+  t.match(await full.json(), {
+    code: 'storage_full',
+    retryAfterMs: Number,
+    userState: { message: /no room/, action: { kind: 'wait', retryAt: String } },
+  })
   await tus.remove(first)
   t.equal((await tus.create(clip.length)).status, 201)
 })

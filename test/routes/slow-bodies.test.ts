@@ -6,11 +6,13 @@ import { handleError } from '../../src/problems.ts'
 import { refuseSlowBodies } from '../../src/routes/slow-bodies.ts'
 import { until } from '../helpers/gateway.ts'
 
+const EVERY_MS = 321
+
 /** A server whose patience is short enough for a test. */
 async function startServer(t: Test) {
   const app = Fastify()
   app.setErrorHandler(handleError)
-  refuseSlowBodies(app, { wholeMs: 300, streamed: { everyMs: 300, bytes: 1_000 } })
+  refuseSlowBodies(app, { wholeMs: 300, streamed: { everyMs: EVERY_MS, bytes: 1_000, wholeMs: 1_500 } })
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   app.post('/json', async () => ({ ok: true }))
   app.post('/refused', { onRequest: async (_, reply) => reply.code(401).send({}) }, async () => ({}))
@@ -18,6 +20,10 @@ async function startServer(t: Test) {
     let bytes = 0
     for await (const chunk of request.raw) bytes += chunk.length
     return { bytes }
+  })
+  app.post('/unread', async request => {
+    request.raw.on('readable', () => {})
+    return {}
   })
   app.post('/busy', async request => {
     request.raw.pause()
@@ -56,7 +62,7 @@ t.test('a JSON body that does not come is answered, then the connection ends', a
   const { socket, text, closed } = open(t, await startServer(t), '/json', 'application/json', 9_000, '{')
   drip(socket, 1)
   await closed
-  t.match(text(), /^HTTP\/1.1 400 [\s\S]*connection: close[\s\S]*did not arrive in time/i)
+  t.match(text(), /^HTTP\/1.1 408 [\s\S]*connection: close[\s\S]*did not arrive in time/i)
 })
 
 t.test('one that nobody waits for is cut', async t => {
@@ -71,7 +77,7 @@ t.test('a streamed body may take its time, as long as it moves', async t => {
   const slow = open(t, port, '/stream', 'video/mp4', 1_000_000, 'x')
   drip(slow.socket, 1)
   await slow.closed
-  t.match(slow.text(), /^HTTP\/1.1 400 [\s\S]*did not arrive in time/, 'a byte at a time is not enough')
+  t.match(slow.text(), /^HTTP\/1.1 408 [\s\S]*did not arrive in time/, 'a byte at a time is not enough')
 
   const steady = open(t, port, '/stream', 'video/mp4', 100_000, '')
   const chunks = 40
@@ -87,4 +93,27 @@ t.test('a client is not blamed for bytes that wait here', async t => {
   await sleep(900)
   waiting.socket.write('x'.repeat(100_000))
   await until(async () => waiting.text().includes('"bytes":200000'))
+})
+
+t.test('nor may it take for ever', async t => {
+  const steady = open(t, await startServer(t), '/stream', 'video/mp4', 100_000_000, '')
+  drip(steady.socket, 10_000)
+  await steady.closed
+  t.match(steady.text(), /^HTTP\/1.1 408 [\s\S]*did not arrive in time/)
+})
+
+t.test('a body that has come is watched no longer, whether or not anybody reads it', async t => {
+  const { setInterval } = globalThis
+  const watches: NodeJS.Timeout[] = []
+  t.intercept(globalThis, 'setInterval', {
+    value(work: () => void, ms: number) {
+      const timer = setInterval(work, ms)
+      if (ms === EVERY_MS) watches.push(timer)
+      return timer
+    },
+  })
+  const { text } = open(t, await startServer(t), '/unread', 'video/mp4', 5, 'bytes')
+  await until(async () => text().startsWith('HTTP/1.1 200'))
+  t.equal(watches.length, 1)
+  await until(async () => Reflect.get(watches[0]!, '_destroyed'))
 })

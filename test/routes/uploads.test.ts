@@ -355,6 +355,57 @@ t.test('a client that left before the upload began', async t => {
   t.same(await told(), [])
 })
 
+t.test('a client that leaves, at each other stage', async t => {
+  const { url, path, headers, sandbox, heard, told, uploads } = await startHttp(t)
+  const { receive } = uploads
+  let received: Promise<unknown>
+  uploads.receive = (...request) => {
+    const receiving = receive(...request)
+    received = receiving.catch((error: unknown) => error)
+    return receiving
+  }
+  /** What came of one that sends `pieces`, each once the one before has got as far as it can, and then leaves. */
+  async function leave(pieces: (string | Buffer)[], before: () => unknown) {
+    const beforeIt = (await told()).length
+    const { outgoing } = open(url + path, headers)
+    for (const piece of pieces) outgoing.write(piece)
+    await until(before)
+    outgoing.destroy()
+    const answered = await received
+    return { answered, told: (await told()).slice(beforeIt) }
+  }
+  const reads = () => sandbox.journal().filter(entry => entry.endpoint === 'state').length
+  let read = 0
+  const isReading = () => reads() > read
+
+  t.same((await leave([part('a.mp4').slice(0, 60)], isReading)).told, [], 'in the headers of a part')
+
+  read = reads()
+  const early = await leave([part('a.mp4'), clip.subarray(0, 1_000)], isReading)
+  t.match(early.told, [{ state: 'failed', bytesForwarded: 0, problem: { code: 'upload_interrupted' } }])
+  t.equal(early.told.length, 1)
+  t.same(heard(), [], 'in the first bytes: nothing has left for the upstream')
+
+  const isReady = async () => (await told()).some(({ state }) => state === 'ready')
+  const next = `\r\n${part('b.mp4').slice(0, 60)}`
+  const between = await leave([part('a.mp4'), clip, next], isReady)
+  t.match(between.answered, [{ state: 'ready', filename: 'a.mp4' }], 'between two parts: the first is taken')
+  t.same(
+    between.told.map(({ filename, state }) => [filename, state]),
+    [
+      ['a.mp4', 'forwarding'],
+      ['a.mp4', 'ready'],
+    ],
+  )
+
+  const sent = heard().length
+  sandbox.faults.add({ on: 'upload', answer: 'slow', ms: 300 })
+  const late = await leave([part('a.mp4'), clip, `\r\n--${BOUNDARY}--\r\n`], () => heard().length > sent)
+  t.match(late.told.at(-1), { state: 'ready' }, 'after the last byte: the answer is not for the client alone')
+  t.match(heard().at(-1), { accepted: true, sha256: sha256(clip) })
+  t.equal((await fetch(`${url}${path}?limit=1`, { headers })).status, 200)
+})
+
 /** An upstream that takes everything but the bytes of an upload. */
 async function startDeafFront(t: Test, sandboxUrl: string, uploads: IncomingMessage[]) {
   const server = createServer(async (req, res) => {

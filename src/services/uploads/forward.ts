@@ -5,6 +5,7 @@ import type { Db } from '../../db/client.ts'
 import type { Locks } from '../../db/locks.ts'
 import { loadProject, type ProjectRow } from '../../db/projects.ts'
 import { deleteSpool, loadSpooled, recordNotSent, recordSent, type SpooledRow } from '../../db/spools.ts'
+import { passed } from '../../memory.ts'
 import type { Accounts, Caller } from '../accounts/accounts.ts'
 import { holderOf, type Projects } from '../projects.ts'
 import type { Timelines } from '../timeline/timeline.ts'
@@ -122,6 +123,7 @@ export function createForward(options: {
   async function* bytesOf(id: string, way: { forwarded: number; ended: boolean }, tell: () => void) {
     for await (const chunk of await spool.read(id)) {
       yield chunk as Uint8Array
+      passed(chunk.length)
       way.forwarded += chunk.length
       tell()
     }

@@ -1,4 +1,7 @@
 import type { Readable } from 'node:stream'
+import { passed } from '../../memory.ts'
+import { ProblemError } from '../../problems.ts'
+import { type Pace, watchPace } from './client-pace.ts'
 
 /** One file of a request, as it arrives. */
 export interface IncomingFile {
@@ -9,10 +12,7 @@ export interface IncomingFile {
   body: Readable
 }
 
-export interface BodyLimits {
-  /** A client must send `minBytes` in each `windowMs` that is spent waiting for it. */
-  minBytes: number
-  windowMs: number
+export interface BodyLimits extends Pace {
   /** How much of a refused file is read away, and for how long, to get to the next one. */
   discardBytes: number
   discardMs: number
@@ -44,6 +44,8 @@ export interface FileBody {
   readonly signal: AbortSignal
   /** Reads away what is left. False when that was too much: the file is dropped, and what follows it cannot be read. */
   discard(): Promise<boolean>
+  /** Leaves the source to somebody else. */
+  release(): void
 }
 
 /**
@@ -51,53 +53,55 @@ export interface FileBody {
  * takes it. More than `maxBytes` is a failure.
  */
 export function openBody(source: Readable, maxBytes: number, limits = BODY_LIMITS): FileBody {
-  const { minBytes, windowMs } = limits
-  const chunks = source.iterator({ destroyOnReturn: false })
   const broken = new AbortController()
   const peeked: Uint8Array[] = []
   const state = { begun: false, ended: false, forwarded: 0, received: 0, failure: null as BodyFailure }
-  let [windowBytes, windowSpentMs] = [0, 0]
+  const pace = watchPace(limits, () => fail('too_slow'))
+  let wake = () => {}
+  const onMove = () => wake()
 
-  source.on('error', () => fail('client_left'))
+  source.on('readable', onMove).on('end', onMove)
+  // The server's own watch over bodies ends a slow one with a problem.
+  source.on('error', error => fail(error instanceof ProblemError ? 'too_slow' : 'client_left'))
   source.once('close', () => {
+    pace.stop()
     if (!source.readableEnded) fail('client_left')
+    wake()
   })
+  if (source.destroyed && !source.readableEnded) fail('client_left')
 
   function fail(failure: BodyFailure): Error {
     state.failure ??= failure
     broken.abort()
+    wake()
     return new Error(`the file broke off: ${state.failure}`)
   }
 
   /** The next chunk, null at the end. */
   async function next(): Promise<Uint8Array | null> {
-    if (state.failure) throw fail(state.failure)
-    const asked = performance.now()
-    const slow = setTimeout(() => {
-      fail('too_slow')
-      source.destroy()
-    }, windowMs).unref()
-    try {
-      const { done, value } = await chunks.next()
-      if (done) return null
-      keepPace(value.length, performance.now() - asked)
-      state.received += value.length
-      if (state.received > maxBytes) throw fail('too_large')
-      return value
-    } catch {
-      throw fail('client_left')
-    } finally {
-      clearTimeout(slow)
+    while (!state.failure) {
+      const chunk: Uint8Array | null = source.read()
+      if (chunk) return received(chunk)
+      if (source.readableEnded) return null
+      pace.waits()
+      await change()
     }
+    throw fail(state.failure)
   }
 
-  function keepPace(bytes: number, ms: number) {
-    windowBytes += bytes
-    windowSpentMs += ms
-    if (windowSpentMs < windowMs) return
-    if (windowBytes < minBytes) throw fail('too_slow')
-    windowBytes = 0
-    windowSpentMs = 0
+  /** The next thing that happens to the source. */
+  function change(): Promise<void> {
+    return new Promise(resolve => {
+      wake = resolve
+    })
+  }
+
+  function received(chunk: Uint8Array): Uint8Array {
+    passed(chunk.length)
+    pace.arrived(chunk.length)
+    state.received += chunk.length
+    if (state.received > maxBytes) throw fail('too_large')
+    return chunk
   }
 
   async function* stream(onForwarded: () => void) {
@@ -139,18 +143,19 @@ export function openBody(source: Readable, maxBytes: number, limits = BODY_LIMIT
 
     async discard() {
       const late = setTimeout(() => source.destroy(), limits.discardMs)
-      try {
-        for (let left = limits.discardBytes; left >= 0; ) {
-          const { done, value } = await chunks.next()
-          if (done) break
-          left -= value.length
-        }
-      } catch {
-        // It broke off by itself, which comes to the same.
+      for (let left = limits.discardBytes; left >= 0 && !source.readableEnded && !source.destroyed; ) {
+        const chunk: Uint8Array | null = source.read()
+        if (chunk) left -= chunk.length
+        else await change()
       }
       clearTimeout(late)
       if (!source.readableEnded) source.destroy()
       return source.readableEnded
+    },
+
+    release() {
+      pace.stop()
+      source.off('readable', onMove).off('end', onMove)
     },
   }
 }

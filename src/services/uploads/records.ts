@@ -110,6 +110,10 @@ export function createRecords({ db, log }: { db: Db; log: EventLog }): Records {
 }
 
 /** A problem with the file itself, which is the same whatever account it happens to. */
-export function fileProblem(code: ProblemCode, project: Pick<ProjectRow, 'language'>): Problem {
-  return userProblem(code, { kind: 'shared', upstreamUserId: null }, project.language, '')
+export function fileProblem(
+  code: ProblemCode,
+  project: Pick<ProjectRow, 'language'>,
+  retryAfterMs?: number,
+): Problem {
+  return userProblem(code, { kind: 'shared', upstreamUserId: null }, project.language, '', retryAfterMs)
 }

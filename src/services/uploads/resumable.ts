@@ -51,8 +51,8 @@ export interface Resumable {
 /** How long an upload may take to arrive, and a whole one to be forwarded. */
 export const RECEIVE_MS = 24 * 60 * 60_000
 const FORWARD_MS = 6 * 60 * 60_000
-const REQUEST_MS = 2 * 60 * 60_000
 const MAX_UNFINISHED = 10
+const TOO_SLOW = 'Too little arrives. What has arrived is kept: ask for the offset and go on there.'
 /** Left free for everybody else who writes to the disk. */
 const SPARE_BYTES = 16 << 20
 
@@ -146,6 +146,7 @@ export function createResumable(options: {
     })
     if (request.method === 'DELETE') await end(row, fileProblem('upload_interrupted', project))
     if (request.method === 'PATCH') await noteOffset(upload.id, answer)
+    if (body?.failure === 'too_slow') throw new ProblemError('request_timeout', TOO_SLOW)
     // The process that received the last byte may have died before it could say so.
     if (request.method === 'HEAD' && answer.headers['upload-offset'] === String(upload.bytes))
       await accept(upload.id)
@@ -194,7 +195,6 @@ export function createResumable(options: {
       const hasBody = method === 'PATCH' || (method === 'POST' && headers['content-type'] !== undefined)
       // The library counts; here only the pace is kept.
       const body = hasBody ? openBody(request.body, Number.POSITIVE_INFINITY, limits) : null
-      const late = setTimeout(() => request.body.destroy(), REQUEST_MS).unref()
       try {
         if (uploadId === undefined) return await create(caller, project, request, body)
         const found = await findSpooled(db, { userId: caller.userId, projectId: project.id }, uploadId)
@@ -209,8 +209,10 @@ export function createResumable(options: {
             'This upload is kept where it cannot be reached now. Begin again.',
           )
         return await go(project, { upload, spool: kept }, request, body)
+      } catch (error) {
+        throw error instanceof ProblemError ? inWords(error, project) : error
       } finally {
-        clearTimeout(late)
+        body?.release()
       }
     },
   }
@@ -285,6 +287,17 @@ function described(header: string): { filename: string; declared: string } {
   } catch {
     throw new ProblemError('invalid_request', 'Upload-Metadata is not valid.')
   }
+}
+
+/** What no client can mend by itself is also said to its user. */
+function inWords(error: ProblemError, project: ProjectRow): ProblemError {
+  const { code, detail, retryAfterMs } = error.problem
+  if (!/^(storage_full|upload_gone|request_timeout)$/.test(code)) return error
+  const { userState } = fileProblem(code, project, retryAfterMs)
+  return new ProblemError(code, detail, {
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+    ...(userState && { userState }),
+  })
 }
 
 function refusal(code: 'unsupported_media' | 'file_too_large', project: ProjectRow): ProblemError {

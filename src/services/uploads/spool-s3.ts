@@ -7,7 +7,7 @@ import type { Spool } from './spool.ts'
 /** A bucket that all instances share. Its objects are named by ids; how long they stay is up to the gateway. */
 export function openS3Spool({ s3, keepMs }: { s3: S3Config; keepMs: number }): Spool {
   const { bucket, region, endpoint, credentials } = s3
-  const store = new S3Store({
+  const store = new BucketStore({
     expirationPeriodInMilliseconds: keepMs,
     // Tags are not known to every service that speaks S3.
     useTags: false,
@@ -32,16 +32,25 @@ export function openS3Spool({ s3, keepMs }: { s3: S3Config; keepMs: number }): S
         throw error
       }
     },
-    async remove(id) {
-      try {
-        await store.remove(id)
-      } catch (error) {
-        if (!isMissing(error)) throw error
-      }
-    },
+    remove: id => store.remove(id),
     freeBytes: async () => Number.POSITIVE_INFINITY,
     // What has lost its row cannot be told from the objects of others; a lifecycle rule of the bucket sees to it.
     quiet: async () => [],
+  }
+}
+
+class BucketStore extends S3Store {
+  /** The library's own leaves a whole file behind, because its multipart upload is gone, and every unfinished part. */
+  override async remove(id: string): Promise<void> {
+    await super.remove(id).catch(error => {
+      if (!isMissing(error)) throw error
+    })
+    const keys = [id, this.infoKey(id), this.partKey(id, true)]
+    await this.client.deleteObjects({
+      Bucket: this.bucket,
+      Delete: { Objects: keys.map(Key => ({ Key })) },
+    })
+    await this.clearCache(id)
   }
 }
 

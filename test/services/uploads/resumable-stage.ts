@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import type { Test } from 'tap'
+import type { S3Config } from '../../../src/config.ts'
 import { openDatabase } from '../../../src/db/client.ts'
 import { createLocks } from '../../../src/db/locks.ts'
 import { createJobs } from '../../../src/services/jobs/jobs.ts'
@@ -21,7 +22,12 @@ export async function setResumableStage(t: Test, options: Parameters<typeof setS
   const { alice, project, errors } = stage
   const onError = (error: unknown) => errors.push(error)
 
-  async function open({ dataDir = shared, quotaBytes = 1_000_000_000, forwards = true } = {}) {
+  async function open({
+    dataDir = shared,
+    quotaBytes = 1_000_000_000,
+    forwards = true,
+    s3 = null as S3Config | null,
+  } = {}) {
     const { url } = stage
     const database = openDatabase(url, () => {})
     const jobs = await createJobs({ url, onError })
@@ -32,7 +38,7 @@ export async function setResumableStage(t: Test, options: Parameters<typeof setS
       locks,
       config: {
         dataDir,
-        uploads: { maxBytes: MAX_BYTES, spoolQuotaBytes: quotaBytes, s3: null },
+        uploads: { maxBytes: MAX_BYTES, spoolQuotaBytes: quotaBytes, s3 },
         runs: {
           limitMs: 1,
           silenceMs: 1,

@@ -26,7 +26,11 @@ t.test('an instance that cannot reach the spool says so, until the upload is who
   const far = await open({ dataDir: await temporaryFolder(t) })
   const id = await near.create(clip.length)
   for (const call of [() => far.head(id), () => far.patch(id, 0, clip), () => far.remove(id)])
-    t.match(await problemOf(call()), { code: 'upload_gone', status: 410 })
+    t.match(await problemOf(call()), {
+      code: 'upload_gone',
+      status: 410,
+      userState: { message: /upload the file again/, action: { kind: 'retry' } },
+    })
   await near.patch(id, 0, clip)
   t.match(await ended(id), { state: 'ready' }, 'its job waits for who reaches it')
   t.match(await far.head(id), { headers: { 'upload-offset': String(clip.length) } })
@@ -70,12 +74,16 @@ t.test('a client that dawdles is let go, and what came is kept', async t => {
   const id = await create(clip.length)
   const idle = new PassThrough()
   idle.write(clip.subarray(0, 5_000))
-  t.match(await patch(id, 0, idle), { headers: { 'upload-offset': '5000' } })
-  t.ok(idle.destroyed)
+  t.match(await problemOf(patch(id, 0, idle)), {
+    status: 408,
+    code: 'request_timeout',
+    userState: { message: /too slow/, action: { kind: 'retry' } },
+  })
+  t.match(await head(id), { headers: { 'upload-offset': '5000' } })
   const slow = new PassThrough()
   const timer = setInterval(() => slow.write(Buffer.alloc(1)), 20)
   t.teardown(() => clearInterval(timer))
-  await patch(id, 5_000, slow)
+  t.match(await problemOf(patch(id, 5_000, slow)), { status: 408 })
   clearInterval(timer)
   t.ok(Number((await head(id)).headers['upload-offset']) > 5_000)
 })
