@@ -61,8 +61,8 @@ async function runFile(file: string) {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   running.add(child)
-  // tap then says what was not finished; a process that does not even do that is killed.
-  const late = setTimeout(() => child.kill('SIGTERM'), Number(values.timeout) * 1_000)
+  // To this signal tap says what was not finished; a process that does not even do that is killed.
+  const late = setTimeout(() => child.kill('SIGALRM'), Number(values.timeout) * 1_000)
   const tooLate = setTimeout(() => child.kill('SIGKILL'), Number(values.timeout) * 1_000 + 5_000)
   let output = ''
   child.stdout.setEncoding('utf8').on('data', text => {
