@@ -4,6 +4,13 @@ import { readdir, readFile } from 'node:fs/promises'
 
 const TICKS_PER_SECOND = 100
 
+// However a bench ends, it leaves nothing behind.
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 export interface Server {
   child: ChildProcess
   url: string
@@ -20,6 +27,8 @@ export async function serve(
     env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
+  running.add(child)
+  child.once('exit', () => running.delete(child))
   let text = ''
   child.stdout.on('data', chunk => {
     if (text.length < 10_000) text += chunk

@@ -1,6 +1,7 @@
 /**
  * The upstream of the event benches: the sandbox, whose answers are replaced by numbered lines. The streams begin
- * together, once all of them are open and `POST /__go` has said how fast. Peers read the same from `GET /stream`.
+ * together, once all of them are open and `POST /__go` has said how fast: `paces=10@200,50@2000` is 10 lines on each
+ * stream at 200 a second on all of them, then 50 at 2,000. Peers read the same from `GET /stream`.
  */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
@@ -37,22 +38,31 @@ async function go(req: IncomingMessage, res: ServerResponse) {
   while (streams.length < count!) await new Promise(resolve => setTimeout(resolve, 5))
   const begun = streams
   streams = []
-  if (perSecond! > 0) await paced(begun, each!, perSecond!)
+  const paces = query.get('paces')?.split(',') ?? [`${each}@${perSecond}`]
+  if (query.has('paces') || perSecond! > 0)
+    await paced(
+      begun,
+      paces.map(pace => pace.split('@').map(Number) as [number, number]),
+    )
   else await Promise.all(begun.map(stream => flood(stream, each!)))
   for (const stream of begun) stream.end()
   res.end('sent')
 }
 
-async function paced(streams: ServerResponse[], each: number, perSecond: number) {
+async function paced(streams: ServerResponse[], paces: [each: number, perSecond: number][]) {
   const writers = streams.map(() => createFrameWriter())
-  const startedAt = performance.now()
-  for (let sent = 0; sent < each * streams.length; ) {
-    const due = ((performance.now() - startedAt) / 1_000) * perSecond
-    for (; sent < Math.min(due, each * streams.length); sent++) {
-      const i = sent % streams.length
-      streams[i]!.write(frame(writers[i]!, Math.floor(sent / streams.length)))
+  let before = 0
+  for (const [each, perSecond] of paces) {
+    const startedAt = performance.now()
+    for (let sent = 0; sent < each * streams.length; ) {
+      const due = ((performance.now() - startedAt) / 1_000) * perSecond
+      for (; sent < Math.min(due, each * streams.length); sent++) {
+        const i = sent % streams.length
+        streams[i]!.write(frame(writers[i]!, before + Math.floor(sent / streams.length)))
+      }
+      await new Promise(resolve => setTimeout(resolve, 1))
     }
-    await new Promise(resolve => setTimeout(resolve, 1))
+    before += each
   }
 }
 
