@@ -28,6 +28,7 @@ export const FAST = {
   // Everything in a test comes from one address.
   RATE_LIMIT_PER_MINUTE: '1000000',
   GUESTS_PER_MINUTE: '1000000',
+  ...(process.env.EVENTS_HINTS && { EVENTS_HINTS: process.env.EVENTS_HINTS }),
 }
 
 export const TEST_KEYS = `test:${Buffer.alloc(32, 7).toString('base64')}`
