@@ -40,7 +40,7 @@ const env = {
   REELGATE_TEST_CLUSTER: cluster.url,
   // More than a hundred processes load the same modules.
   NODE_COMPILE_CACHE: join(scratch, 'compiled'),
-  NODE_OPTIONS: `--import=${new URL('./helpers/quick-imports.ts', import.meta.url)}`,
+  NODE_OPTIONS: `--import=${new URL('../src/quick-imports.ts', import.meta.url)}`,
   TAP_TIMEOUT: values.timeout,
 }
 const waiting = files.values()
