@@ -2,14 +2,14 @@
  * `npm test`: one Postgres for all test files, each file a process of its own, some at once; closes with
  * `N passed, N failed`.
  *
- *   npm test -- [file …] [--jobs=5] [--timeout=<seconds>] [--reporter=tap] [--test-arg=<for each file>]
+ *   npm test -- [file or folder …] [--jobs=5] [--timeout=<seconds>] [--reporter=tap] [--test-arg=<for each file>]
  *
  * tap's own runner hooks every module that a test or a gateway loads, to know what to watch and to cover. That was a
  * third of the suite's time, and a tap file is a program that Node runs as it is.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { globSync } from 'node:fs'
+import { globSync, statSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -25,7 +25,9 @@ const { values, positionals } = parseArgs({
     'test-arg': { type: 'string', multiple: true, default: [] },
   },
 })
-const files = positionals.length ? positionals : globSync('test/**/*.test.ts').sort()
+const files = (positionals.length ? positionals : ['test']).flatMap(path =>
+  statSync(path).isDirectory() ? globSync(join(path, '**/*.test.ts')).sort() : path,
+)
 const totals = { pass: 0, fail: 0, skip: 0 }
 const running = new Set<ReturnType<typeof spawn>>()
 process.on('exit', () => {
