@@ -187,7 +187,11 @@ t.test('frames that are none', async t => {
       Buffer.concat([Buffer.from([0x81, 0xff]), bigEndian(100 * 2 ** 20), Buffer.alloc(4)]),
       [1009],
     ],
-    'a frame of 2^63': [
+    'a frame of 16 MiB, of which one byte comes': [
+      Buffer.concat([Buffer.from([0x81, 0xff]), bigEndian(16 * 2 ** 20), Buffer.alloc(5)]),
+      [1009],
+    ],
+    'a frame of 2^62': [
       Buffer.concat([Buffer.from([0x81, 0xff]), bigEndian(2 ** 62), Buffer.alloc(4)]),
       [1009],
     ],
