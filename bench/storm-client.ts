@@ -7,6 +7,8 @@ const MARK = /#(\d{6})@(\d{13}\.\d{3})#/g
 const HASH = 35
 const ANSWER = '{"type":'
 const ID_WITHIN = 200
+/** A connection that the kernel took and the server did not is answered by nobody. */
+const PATIENCE_MS = 10_000
 
 /** How one client comes in, from the beginning or after the last event it has. */
 export interface Door {
@@ -70,9 +72,11 @@ export function createStormClient(
     own.write(
       `GET ${door.path(lastId)} HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\nAuthorization: Bearer ${door.token}\r\n\r\n`,
     )
+    const patience = setTimeout(turnAway, PATIENCE_MS, 'no answer')
     if (door.hello) own.write(clientFrame(TEXT, JSON.stringify(door.hello(lastId))))
     own.on('error', () => {})
     own.on('close', () => {
+      clearTimeout(patience)
       if (socket !== own) return
       client.setbacks.push(setback)
       // Cut off by the server: it comes back as any client does.
@@ -96,6 +100,7 @@ export function createStormClient(
         else if (payload.toString('latin1', 0, ANSWER.length) !== ANSWER) read(payload)
         else if (payload.includes('"subscribed"')) {
           subscribed = true
+          clearTimeout(patience)
           opened.resolve(true)
         } else if (payload.includes('"error"')) turnAway(payload.toString())
       })

@@ -10,6 +10,8 @@ import { guard, protect } from './scrub.ts'
 const EXIT_CONFIG = 78
 const EXIT_DATABASE = 69
 const CLOSE_MS = 24_000
+/** When another instance goes down, thousands come at once; whom the kernel turns away waits for seconds. */
+const BACKLOG = 4_096
 
 for (const stream of [process.stdout, process.stderr]) guard(stream)
 // Node itself would print an error that nobody catches, past every net.
@@ -25,7 +27,7 @@ try {
   await waitForDatabase(urls.database)
   await migrate(urls.database)
   const app = await createApp(config, urls)
-  await app.http.listen({ host: config.http.host, port: config.http.port })
+  await app.http.listen({ host: config.http.host, port: config.http.port, backlog: BACKLOG })
   development.announce(app.http.listeningOrigin)
 
   process.off('uncaughtException', end)
