@@ -2,6 +2,10 @@
  * `npm run bench:events`: what one server does to bring an upstream's events to many WebSockets. reelgate stores each
  * event before anybody sees it; a plain `ws` bridge stores nothing; a Fastify bridge inserts each event before it
  * sends it. Same upstream, same subscribers (raw sockets), one after the other; medians. Ratios are what counts.
+ *
+ * A delivery is one event of the upstream seen by one subscriber. In the flood reelgate writes what arrives during a
+ * commit as one entry, so its subscribers get the same text in fewer, larger frames: `bytes` says how many a delivery
+ * takes.
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -27,6 +31,7 @@ interface Round {
   databaseCpu: number
   loadCpu: number
   peakMiB: number
+  bytes: number
 }
 
 /** A server under test: how a project is made, followed and told to begin. */
@@ -108,17 +113,15 @@ for (let round = 0; round < ROUNDS; round++)
     const result = results.get(peer.name)!
     // Both modes on a server that is warm: what a process does once in its life is not what is compared.
     await measure(peer, server, { perSecond: 0, events: 1_000 })
-    if (process.env.LOAD !== 'flood') result.rate.push(await measure(peer, server, RATE))
-    if (process.env.LOAD !== 'rate')
-      for (let i = 0; i < Number(process.env.N ?? 1); i++) {
-        result.flood.push(await measure(peer, server, FLOOD))
-        console.log(peer.name, result.flood.at(-1))
-      }
-    console.log(peer.name, result.rate.at(-1))
-    if (!process.env.LOAD && round === 0) result.idleKiB = await idle(peer, server)
+    result.rate.push(await measure(peer, server, RATE))
+    result.flood.push(await measure(peer, server, FLOOD))
     await server.stop()
   }
-if (process.env.LOAD) process.exit()
+for (const peer of peers) {
+  const server = await peer.start()
+  results.get(peer.name)!.idleKiB = await idle(peer, server)
+  await server.stop()
+}
 print()
 await upstream.stop()
 await postgres.stop()
@@ -155,9 +158,8 @@ async function measure(
   if (process.env.PROFILE) server.child.kill('SIGWINCH')
   const before = await clocks(server)
   const startedAt = performance.now()
-  const sent = fetch(`${upstream.url}/__go?streams=${PROJECTS}&each=${each}&rate=${load.perSecond}`, {
-    method: 'POST',
-  })
+  const how = load.perSecond > 0 ? `paces=${each}@${load.perSecond}` : `flood=${each}`
+  const sent = fetch(`${upstream.url}/__go?${how}`, { method: 'POST' })
   const limit = setTimeout(
     () =>
       done.reject(
@@ -173,8 +175,9 @@ async function measure(
   const { peak } = await memory(server.child.pid!)
   for (const { seen, wrong } of readers)
     if (seen !== each || wrong > 0) throw new Error(`${peer.name}: ${seen} of ${each} in order, ${wrong} not`)
-  for (const reader of readers) reader.close()
   const deliveries = load.events * READERS_PER_PROJECT
+  const bytes = (received() - bytesBefore) / deliveries
+  for (const reader of readers) reader.close()
   const perMillion = (i: number) => ((after[i]! - before[i]!) / deliveries) * 1e6
   times.sort((a, b) => a - b)
   const at = (share: number) => times[Math.floor(times.length * share)] ?? 0
@@ -186,6 +189,7 @@ async function measure(
     databaseCpu: perMillion(1),
     loadCpu: perMillion(2),
     peakMiB: peak,
+    bytes,
   }
 }
 
@@ -253,6 +257,7 @@ function print() {
     'peak MiB',
     'idle KiB',
     'load-s/M',
+    'bytes',
   ]
   const line = (name: string, cells: string[]) =>
     console.log(name.padEnd(27) + cells.map(cell => cell.padStart(12)).join(''))
@@ -275,10 +280,11 @@ function print() {
         f.peakMiB,
         idleKiB,
         f.loadCpu,
+        f.bytes,
       ],
     }
   })
-  const digits = [2, 2, 1, 2, 0, 2, 2, 0, 1, 2]
+  const digits = [2, 2, 1, 2, 0, 2, 2, 0, 1, 2, 0]
   for (const { name, all } of figures)
     line(
       name,

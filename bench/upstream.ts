@@ -1,7 +1,7 @@
 /**
  * The upstream of the event benches: the sandbox, whose answers are replaced by numbered lines. The streams begin
- * together when `POST /__go` says how fast; `GET /__open` waits until all are open. Peers read the same from
- * `GET /stream`.
+ * together when `POST /__go` says how fast: `paces=10@200,50@2000` is 10 lines on each stream at 200 a second on all
+ * of them, then 50 at 2,000. `GET /__open` waits until they are open. Peers read the same from `GET /stream`.
  */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
@@ -33,37 +33,42 @@ function open(res: ServerResponse) {
   streams.push(res)
 }
 
+const queryOf = (req: IncomingMessage) => new URL(req.url!, 'http://upstream').searchParams
+
 async function awaitStreams(req: IncomingMessage, res: ServerResponse) {
-  const [count] = numbers(req, 'streams')
-  while (streams.length < count!) await new Promise(resolve => setTimeout(resolve, 5))
+  const count = Number(queryOf(req).get('streams'))
+  while (streams.length < count) await new Promise(resolve => setTimeout(resolve, 5))
   res.end('open')
 }
 
 async function go(req: IncomingMessage, res: ServerResponse) {
-  const [each, perSecond] = numbers(req, 'each', 'rate')
+  const query = queryOf(req)
   const begun = streams
   streams = []
-  if (perSecond! > 0) await paced(begun, each!, perSecond!)
-  else await Promise.all(begun.map(stream => flood(stream, each!)))
+  const paces = query
+    .get('paces')
+    ?.split(',')
+    .map(pace => pace.split('@').map(Number) as [number, number])
+  if (paces) await paced(begun, paces)
+  else await Promise.all(begun.map(stream => flood(stream, Number(query.get('flood')))))
   for (const stream of begun) stream.end()
   res.end('sent')
 }
 
-function numbers(req: IncomingMessage, ...names: string[]) {
-  const query = new URL(req.url!, 'http://upstream').searchParams
-  return names.map(name => Number(query.get(name)))
-}
-
-async function paced(streams: ServerResponse[], each: number, perSecond: number) {
+async function paced(streams: ServerResponse[], paces: [each: number, perSecond: number][]) {
   const writers = streams.map(() => createFrameWriter())
-  const startedAt = performance.now()
-  for (let sent = 0; sent < each * streams.length; ) {
-    const due = ((performance.now() - startedAt) / 1_000) * perSecond
-    for (; sent < Math.min(due, each * streams.length); sent++) {
-      const i = sent % streams.length
-      streams[i]!.write(frame(writers[i]!, Math.floor(sent / streams.length)))
+  let before = 0
+  for (const [each, perSecond] of paces) {
+    const startedAt = performance.now()
+    for (let sent = 0; sent < each * streams.length; ) {
+      const due = ((performance.now() - startedAt) / 1_000) * perSecond
+      for (; sent < Math.min(due, each * streams.length); sent++) {
+        const i = sent % streams.length
+        streams[i]!.write(frame(writers[i]!, before + Math.floor(sent / streams.length)))
+      }
+      await new Promise(resolve => setTimeout(resolve, 1))
     }
-    await new Promise(resolve => setTimeout(resolve, 1))
+    before += each
   }
 }
 

@@ -19,6 +19,7 @@ import { refuseMalformed } from './routes/malformed.ts'
 import { addNotFound } from './routes/not-found.ts'
 import { shedLoad } from './routes/overload.ts'
 import { addTusDiscovery } from './routes/resumable.ts'
+import { sharedSerializers } from './routes/serializers.ts'
 import { refuseSlowBodies } from './routes/slow-bodies.ts'
 import { dropSlowReaders } from './routes/slow-readers.ts'
 import { traceRequests } from './routes/traces.ts'
@@ -59,6 +60,7 @@ export async function createHttp(options: {
     frameworkErrors: (error, request, reply) => handleError(error, request, reply.headers(DATA_HEADERS)),
     forceCloseConnections: 'idle',
     ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array', keywords: ['discriminator'] } },
+    schemaController: { compilersFactory: { buildSerializer: sharedSerializers() } },
     routerOptions: { maxParamLength: 128 },
   })
   app.setErrorHandler(handleError)

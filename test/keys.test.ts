@@ -9,6 +9,7 @@ import type { Db } from '../src/db/client.ts'
 import { keyStatus, rotate } from '../src/services/accounts/rotation.ts'
 import { createTokenVault } from '../src/services/accounts/token-vault.ts'
 import { testDatabase } from './helpers/database.ts'
+import { MACHINE } from './helpers/gateway.ts'
 
 const KEYS = new URL('../src/keys.ts', import.meta.url).pathname
 const key = (id: string) => ({ id, secret: randomBytes(32) })
@@ -19,7 +20,7 @@ const setting = (...keys: { id: string; secret: Buffer }[]) =>
   keys.map(({ id, secret }) => `${id}:${secret.toString('base64')}`).join(',')
 
 function keys(t: Test, args: string[], env: Record<string, string> = {}) {
-  const child = spawn(process.execPath, [KEYS, ...args], { env: { PATH: process.env.PATH, ...env } })
+  const child = spawn(process.execPath, [KEYS, ...args], { env: { ...MACHINE, ...env } })
   let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', chunk => {

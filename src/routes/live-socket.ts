@@ -89,7 +89,12 @@ export function serveLive(
     awaitingPong = setTimeout(() => close('noPong'), PONG_MS)
   }, PING_MS)
 
-  socket.on('pong', () => clearTimeout(awaitingPong))
+  socket.on('pong', () => {
+    clearTimeout(awaitingPong)
+    refuseTooMany()
+  })
+  // `ws` answers each by itself, for a client that reads no answer too: what it does not take would fill the memory.
+  socket.on('ping', refuseTooMany)
   socket.on('error', error => logger.debug({ err: error }, 'socket error'))
   socket.on('close', () => {
     onClosed()
@@ -102,7 +107,7 @@ export function serveLive(
   socket.on('message', (data, isBinary) => {
     // Frames go on coming until the client has answered the close.
     if (socket.readyState !== socket.OPEN) return
-    if (isTooMany()) return close('frames')
+    if (refuseTooMany()) return
     // In order: a subscribe that follows its hello at once must find the session.
     inbox = inbox
       .then(() => receive(isBinary ? null : parse(String(data))))
@@ -111,13 +116,16 @@ export function serveLive(
   if (query.ticket) inbox = welcome(sessions.redeem(query.ticket))
   else if (token) inbox = welcome(sessions.findTogether(token))
 
-  function isTooMany() {
+  /** Counts a frame of whatever kind; true when it is one too many. */
+  function refuseTooMany(): boolean {
     const now = performance.now()
     if (now - secondBegan >= 1_000) {
       secondBegan = now
       frames = 0
     }
-    return ++frames > MAX_FRAMES_PER_SECOND
+    const tooMany = ++frames > MAX_FRAMES_PER_SECOND
+    if (tooMany && socket.readyState === socket.OPEN) close('frames')
+    return tooMany
   }
 
   async function receive(frame: ReturnType<typeof parse>) {

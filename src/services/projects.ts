@@ -46,7 +46,7 @@ export interface Projects {
   remove(userId: string, id: string): Promise<void>
   /** The row of the user's own project, for other services; throws `not_found`. */
   own(userId: string, id: string): Promise<ProjectRow>
-  /** Throws `not_found` unless the project is the user's own: one look for all who ask within a few milliseconds. */
+  /** Throws `not_found` unless the project is the user's own: at most one look in 20 ms, for all who ask meanwhile. */
   checkOwn(userId: string, id: string): Promise<void>
   /**
    * Calls the upstream within the project's session, made when first needed. A session that is gone is replaced
@@ -61,7 +61,7 @@ export interface Projects {
   claimLink(userId: string, id: string, platform: string): Promise<{ url: string; expiresAt: string }>
 }
 
-const GATHER_MS = 5
+const GATHER_MS = 20
 
 /** The one in whose account upstream a project lives; the guest that its owner once was, or the caller. */
 export const holderOf = ({ accountUserId }: Pick<ProjectRow, 'accountUserId'>, caller: Caller): Caller =>

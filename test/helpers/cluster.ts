@@ -20,10 +20,12 @@ const FLAGS = [
   'shared_buffers=64MB',
 ]
 
-/** A Postgres of its own with a migrated database to clone from. */
+/** A Postgres of its own, or the one that `TEST_POSTGRES_URL` names, with a migrated database to clone from. */
 export async function startCluster(): Promise<{ url: string; stop(): Promise<void> }> {
   const dataDir = await mkdtemp(join(tmpdir(), 'reelgate-test-'))
-  const postgres = await startEmbedded(dataDir, FLAGS)
+  const given = process.env.TEST_POSTGRES_URL
+  const postgres = given ? { url: given, stop: async () => {} } : await startEmbedded(dataDir, FLAGS)
+  await query(postgres.url, `drop database if exists ${TEMPLATE}`)
   await query(postgres.url, `create database ${TEMPLATE}`)
   const template = databaseUrl(postgres.url, TEMPLATE)
   await migrate(template)

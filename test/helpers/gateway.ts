@@ -28,13 +28,18 @@ export const FAST = {
   // Everything in a test comes from one address.
   RATE_LIMIT_PER_MINUTE: '1000000',
   GUESTS_PER_MINUTE: '1000000',
+  ...(process.env.EVENTS_HINTS && { EVENTS_HINTS: process.env.EVENTS_HINTS }),
 }
 
 export const TEST_KEYS = `test:${Buffer.alloc(32, 7).toString('base64')}`
 
 /** What a process needs of the one that starts it. */
-const { PATH, NODE_COMPILE_CACHE } = process.env
-const MACHINE = { PATH, ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }) }
+const { PATH, NODE_COMPILE_CACHE, NODE_OPTIONS } = process.env
+export const MACHINE = {
+  PATH,
+  ...(NODE_COMPILE_CACHE && { NODE_COMPILE_CACHE }),
+  ...(NODE_OPTIONS && { NODE_OPTIONS }),
+}
 
 /** Starts the gateway as its own process, as `npm start` does, and waits until it listens. */
 export async function startGateway(

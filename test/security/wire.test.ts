@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { signIn } from '../helpers/client.ts'
 import { isType, openLive } from '../helpers/frames.ts'
+import { until } from '../helpers/gateway.ts'
 import { startProduction } from './production.ts'
 
 const gateway = await startProduction(t, { CONNECTIONS_PER_ADDRESS: '50' })
@@ -158,7 +159,7 @@ async function rawLive(t: Test) {
     `GET /v1/live HTTP/1.1\r\n${HOST}${AUTH}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
   )
   while (!Buffer.concat(chunks).includes('"ready"')) await sleep(10)
-  return { socket, closed }
+  return { socket, chunks, closed }
 }
 /** The code in a close frame that the server sent last. */
 const closeCode = (bytes: Buffer) => bytes.readUInt16BE(bytes.lastIndexOf(0x88) + 2)
@@ -186,7 +187,11 @@ t.test('frames that are none', async t => {
       Buffer.concat([Buffer.from([0x81, 0xff]), bigEndian(100 * 2 ** 20), Buffer.alloc(4)]),
       [1009],
     ],
-    'a frame of 2^63': [
+    'a frame of 16 MiB, of which one byte comes': [
+      Buffer.concat([Buffer.from([0x81, 0xff]), bigEndian(16 * 2 ** 20), Buffer.alloc(5)]),
+      [1009],
+    ],
+    'a frame of 2^62': [
       Buffer.concat([Buffer.from([0x81, 0xff]), bigEndian(2 ** 62), Buffer.alloc(4)]),
       [1009],
     ],
@@ -200,6 +205,17 @@ t.test('frames that are none', async t => {
       ]),
       [1009, 1008, 4501],
     ],
+    'pieces of nothing without an end': [
+      Buffer.concat([frame(0x01, Buffer.from('x')), ...Array(70_000).fill(frame(0x00, Buffer.alloc(0)))]),
+      [1008],
+    ],
+    'a character cut in two, and never ended': [
+      Buffer.concat([frame(0x01, Buffer.from([0xe2, 0x82])), frame(0x80, Buffer.from('x'))]),
+      [1007],
+    ],
+    'a close code that is none': [frame(0x88, Buffer.from([0x03, 0xed])), [1002]],
+    'a flood of pings': [Buffer.concat(Array(20_000).fill(frame(0x89, Buffer.alloc(125)))), [4013]],
+    'a flood of pongs': [Buffer.concat(Array(20_000).fill(frame(0x8a, Buffer.alloc(125)))), [4013]],
     binary: [frame(0x82, ping), [4501]],
   }
   await Promise.all(
@@ -224,6 +240,22 @@ t.test('one address cannot take all connections', async t => {
   const outcomes = await Promise.all(ends)
   t.equal(outcomes.filter(outcome => outcome === 'served').length, 50)
   t.equal((await client.get('/v1/me')).http.status, 200, 'others come in')
+})
+
+t.test('a frame may come byte by byte, a message in pieces of one byte, and a ping between them', async t => {
+  const { socket, chunks } = await rawLive(t)
+  const text = [...Buffer.from('{"type":"ping"}')]
+  const pieces = text.map((byte, i) =>
+    frame((i === 0 ? 0x01 : 0x00) | (i === text.length - 1 ? 0x80 : 0), Buffer.from([byte])),
+  )
+  pieces.splice(3, 0, frame(0x89, Buffer.from('still there?')))
+  socket.setNoDelay(true)
+  for (const byte of Buffer.concat(pieces)) {
+    socket.write(Buffer.from([byte]))
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  await until(async () => Buffer.concat(chunks).includes('"pong"'))
+  t.ok(Buffer.concat(chunks).includes('still there?'))
 })
 
 t.test('it all left the process well', async t => {

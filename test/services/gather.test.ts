@@ -14,6 +14,30 @@ t.test('what is asked for at once is answered with one call, to each its own', a
   }
 })
 
+t.test('who comes alone waits for nobody', async t => {
+  const ask = gather(3_600_000, async (asked: string[]) => asked)
+  t.equal(await ask('a'), 'a')
+})
+
+t.test('when many come, there is one call in each span of time', async t => {
+  const MS = 50
+  const calls: number[] = []
+  const ask = gather(MS, async (asked: number[]) => {
+    calls.push(performance.now())
+    return asked
+  })
+  const answers: Promise<number>[] = []
+  for (let n = 0; calls.length < 4; n++) {
+    answers.push(ask(n))
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  t.same(
+    await Promise.all(answers),
+    answers.map((_, n) => n),
+  )
+  for (const [i, at] of calls.entries()) if (i > 0) t.ok(at - calls[i - 1]! > MS - 5)
+})
+
 t.test('a call that fails fails for all who wait for it, and for nobody after', async t => {
   let down = true
   const ask = gather(0, async (asked: string[]) => {

@@ -41,6 +41,38 @@ t.test('a project, from its making to its end', async t => {
   t.same(await projects.list(alice.userId, undefined, 10), { items: [], next: null })
 })
 
+t.test('of many who ask at once, each hears of their own project', async t => {
+  const { projects, alice, createCaller } = await setStage(t)
+  const bob = await createCaller()
+  const [hers, removed, his] = await Promise.all([
+    projects.create(alice.userId, { language: 'en' }),
+    projects.create(alice.userId, { language: 'en' }),
+    projects.create(bob.userId, { language: 'en' }),
+  ])
+  await projects.remove(alice.userId, removed.id)
+  const asked = [
+    [alice, hers.id, true],
+    [bob, hers.id, false],
+    [bob, his.id, true],
+    [alice, his.id, false],
+    [alice, removed.id, false],
+    [alice, crypto.randomUUID(), false],
+    [alice, hers.id, true],
+  ] as const
+  const answers = await Promise.all(
+    asked.map(([who, id]) =>
+      projects.checkOwn(who.userId, id).then(
+        () => true,
+        error => asProblem(error).code,
+      ),
+    ),
+  )
+  t.same(
+    answers,
+    asked.map(([, , own]) => own || 'not_found'),
+  )
+})
+
 t.test('somebody else’s project is no other than none', async t => {
   const { projects, alice, createCaller, heard, log } = await setStage(t)
   const bob = await createCaller()
@@ -49,6 +81,7 @@ t.test('somebody else’s project is no other than none', async t => {
   for (const attempt of [
     () => projects.get(bob.userId, id),
     () => projects.own(bob.userId, id),
+    () => projects.checkOwn(bob.userId, id),
     () => projects.rename(bob.userId, id, 'His'),
     () => projects.remove(bob.userId, id),
     () => projects.claimLink(bob.userId, id, 'web'),

@@ -17,7 +17,7 @@ const TICKET_MS = 30_000
 /** How exactly the last use is known: writing it down with each request would cost more than the request. */
 const USED_TO_MS = 24 * 3_600_000
 /** When an instance goes down, thousands of sockets come to the next one at once. */
-const GATHER_MS = 5
+const GATHER_MS = 20
 
 export type ClientSession = SessionRow
 
@@ -29,7 +29,7 @@ export interface Sessions {
    * one look for all requests of one turn of the event loop.
    */
   find(token: string): Promise<ClientSession | undefined>
-  /** The same a few milliseconds later, in one look with all others that ask meanwhile. */
+  /** The same, in one look with all others who ask at that time: at most one look in 20 ms. */
   findTogether(token: string): Promise<ClientSession | undefined>
   /** Of these sessions, those that are still signed in. */
   living(sessionIds: string[]): Promise<Set<string>>

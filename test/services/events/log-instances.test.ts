@@ -54,16 +54,17 @@ t.test('without hints the poll brings them', async t => {
   await listeners(db, 0)
 })
 
-t.test('both instances write the same project at once', async t => {
-  const { open, id } = await setStage(t)
-  const [a, b] = [await open(true), await open(true)]
-  const readers = [await follow(t, a, id), await follow(t, b, id), await follow(t, b, id, b.cursor(id, 0))]
-  await Promise.all(upTo(40).map(n => write(n % 2 ? a : b, id, n, n)))
-  for (const { seqs, until } of readers) {
-    await until(80)
-    t.strictSame(seqs, upTo(80))
-  }
-})
+for (const hints of [true, false])
+  t.test(`both instances write the same project at once, hints ${hints}`, async t => {
+    const { open, id } = await setStage(t)
+    const [a, b] = [await open(hints), await open(hints)]
+    const readers = [await follow(t, a, id), await follow(t, b, id), await follow(t, b, id, b.cursor(id, 0))]
+    await Promise.all(upTo(40).map(n => write(n % 2 ? a : b, id, n, n)))
+    for (const { seqs, until } of readers) {
+      await until(80)
+      t.strictSame(seqs, upTo(80))
+    }
+  })
 
 t.test('a reader that closes in the middle of a long log gets no more of it', async t => {
   const { open, id } = await setStage(t)

@@ -120,6 +120,23 @@ t.test('what comes during a commit goes together with the next one', async t => 
   t.ok((await row()).logWrites <= 3, 'two commits for five hundred pushes, and the flush')
 })
 
+t.test('a run that talks fast arrives in fewer pieces, which join to what it said', async t => {
+  const { open, written, row } = await setStage(t)
+  const runLog = await open(1)
+  const words = Array.from({ length: 600 }, (_, i) => ` ${i}`)
+  runLog.push([start])
+  for (const [i, word] of words.entries()) {
+    runLog.push([say(word)])
+    if (i % 3 === 0) await new Promise(setImmediate)
+  }
+  runLog.push([end, note(1)])
+  await flush(runLog)
+  const chunks = await written()
+  t.ok(chunks.length < 100, `${chunks.length} entries`)
+  t.same(joined(chunks), [start, say(words.join('')), end, note(1)])
+  t.equal((await row()).openMessageId, null)
+})
+
 t.test('a reader that is faster than the database waits', async t => {
   const { open, written, troubles } = await setStage(t)
   const runLog = await open(1)

@@ -48,6 +48,39 @@ t.test('what is no session', async t => {
   t.equal(await sessions.find(alice.token), undefined, 'one that has run out')
 })
 
+t.test('of many who come at once, each finds their own session', async t => {
+  const { db, sessions, users, alice, session } = await setStage(t)
+  const guests = await Promise.all(
+    Array.from({ length: 20 }, () => users.createGuest({ delivery: 'bearer', language: 'en' })),
+  )
+  const [gone, ended, ...others] = guests
+  await sessions.close((await sessions.find(gone!.token))!.sessionId)
+  await db.execute(
+    sql`update client_sessions set used_at = now() - interval '31 days' where user_id = ${ended!.user.id}`,
+  )
+  const nobody = `rg_${'A'.repeat(43)}`
+  const tokens = [alice, gone!, ended!, ...others, alice].map(({ token }) => token)
+  const found = await Promise.all([nobody, 'rg_', ...tokens].map(token => sessions.findTogether(token)))
+  t.same(
+    found.map(each => each?.user.id),
+    [
+      ...[undefined, undefined, alice.user.id, undefined, undefined],
+      ...others.map(({ user }) => user.id),
+      alice.user.id,
+    ],
+  )
+  t.same(found[2], session, 'as if it had come alone')
+})
+
+t.test('a session that has not been used for days is used again, however it is found', async t => {
+  const { db, sessions, alice } = await setStage(t)
+  for (const find of [sessions.find, sessions.findTogether]) {
+    await db.execute(sql`update client_sessions set used_at = now() - interval '10 days'`)
+    t.ok(await find(alice.token))
+    t.ok(Date.now() - (await sessions.find(alice.token))!.usedAt.getTime() < 60_000)
+  }
+})
+
 t.test('which of these are still signed in', async t => {
   const { db, sessions, users, session } = await setStage(t)
   const [bob, carol] = await Promise.all(
