@@ -76,7 +76,7 @@ const reelgate: Peer = {
     serve(
       '../src/server.ts',
       { ...env, LOG_LEVEL: 'info' },
-      process.env.PROFILE ? ['--import', '/tmp/prof-hook.mjs'] : [],
+      process.env.PROFILE ? ['--cpu-prof', '--cpu-prof-dir=/tmp/reelgate-profiles'] : [],
     ),
   async project(server) {
     const { token, id } = await signIn(server.url)
@@ -155,7 +155,10 @@ async function measure(
       )
   await Promise.all(readers.map(reader => reader.subscribed))
   await Promise.all(projects.map(({ run }) => run()))
-  if (process.env.PROFILE) server.child.kill('SIGWINCH')
+  // What a message costs before its answer begins is no matter of the stream.
+  await fetch(`${upstream.url}/__open?streams=${PROJECTS}`).then(answer => answer.text())
+  const received = () => readers.reduce((sum, { socket }) => sum + socket.bytesRead, 0)
+  const bytesBefore = received()
   const before = await clocks(server)
   const startedAt = performance.now()
   const how = load.perSecond > 0 ? `paces=${each}@${load.perSecond}` : `flood=${each}`
@@ -171,7 +174,6 @@ async function measure(
   clearTimeout(limit)
   const seconds = (performance.now() - startedAt) / 1_000
   const after = await clocks(server)
-  if (process.env.PROFILE) server.child.kill('SIGWINCH')
   const { peak } = await memory(server.child.pid!)
   for (const { seen, wrong } of readers)
     if (seen !== each || wrong > 0) throw new Error(`${peer.name}: ${seen} of ${each} in order, ${wrong} not`)
