@@ -14,12 +14,12 @@ export const docRoutes: FastifyPluginAsync = async app => {
   for (const path of PAGE_PATHS)
     app.get(path, { config: open, schema: { hide: true } }, async ({ url }, reply) => {
       page ??= openPage()
-      const { statusCode, headers, rawPayload } = await (await page).inject(url)
+      const { statusCode, headers, payload } = await (await page).inject(url)
       const { location, 'content-type': type } = headers
       return reply
         .code(statusCode)
         .headers({ ...(location && { location }), ...(type && { 'content-type': type }) })
-        .send(rawPayload)
+        .send(payload)
     })
 }
 

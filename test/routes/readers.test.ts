@@ -1,4 +1,4 @@
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { logWriter, testApp } from '../helpers/app.ts'
@@ -49,19 +49,21 @@ t.test('who leaves while the position is looked up gives back the place', async 
     await lock.query('select pg_stat_clear_snapshot()')
     const { rows } = await lock.query(
       `select count(*)::int as n from pg_stat_activity
-       where datname = current_database() and wait_event_type = 'Lock' and query like '%"projects"%'`,
+       where datname = current_database() and wait_event_type = 'Lock'`,
     )
     return rows[0].n as number
   }
   const { hostname, port } = new URL(url)
-  const sockets = Array.from({ length: 10 }, () => {
+  const sockets: Socket[] = []
+  // One after the other: those who come together are looked up together.
+  while (sockets.length < 10) {
     const socket = connect(Number(port), hostname)
     socket.write(
       `GET /v1/projects/${projectId}/events HTTP/1.1\r\nHost: gateway\r\nAccept: text/event-stream\r\nAuthorization: Bearer ${client.token}\r\n\r\n`,
     )
-    return socket
-  })
-  while ((await waiting()) < sockets.length);
+    sockets.push(socket)
+    while ((await waiting()) < sockets.length);
+  }
   for (const socket of sockets) socket.destroy()
   await lock.query('commit')
   await lock.end()
