@@ -155,7 +155,10 @@ export const projects = pgTable(
     lastActivityAt: at('last_activity_at').notNull().defaultNow(),
     deletedAt: at('deleted_at'),
   },
-  t => [index('projects_user').on(t.userId, t.id)],
+  t => [
+    index('projects_user').on(t.userId, t.id),
+    index('projects_account_user').on(t.accountUserId).where(sql`account_user_id is not null`),
+  ],
 )
 
 /** `delivery` is what is known of the message on its way upstream; only `not_sent` may ever be sent. */
