@@ -15,6 +15,7 @@ import { addRoutes, type Services } from './routes/index.ts'
 import { addJsonParser } from './routes/json-bodies.ts'
 import { limitAddresses, limitUsers } from './routes/limits.ts'
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from './routes/live.ts'
+import { endFailed } from './routes/live-socket.ts'
 import { refuseMalformed } from './routes/malformed.ts'
 import { addNotFound } from './routes/not-found.ts'
 import { shedLoad } from './routes/overload.ts'
@@ -89,12 +90,7 @@ export async function createHttp(options: {
   await app.register(websocket, {
     // Sockets are closed where they are served, with a code that tells a restart from a crash.
     preClose: done => done(),
-    errorHandler(error, socket, request) {
-      // A frame that is none is its client's failure: whoever sends many must not fill the log.
-      const isClients = /^(WS_ERR_|ECONNRESET|EPIPE)/.test((error as { code?: string }).code ?? '')
-      request.log[isClients ? 'debug' : 'error']({ err: error }, 'socket failed')
-      socket.terminate()
-    },
+    errorHandler: (error, socket, request) => endFailed(socket, request.log, error),
     options: {
       maxPayload: MAX_FRAME_BYTES,
       perMessageDeflate: false,

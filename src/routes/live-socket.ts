@@ -1,5 +1,6 @@
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { WebSocket } from 'ws'
@@ -56,18 +57,29 @@ export interface LiveSocket {
   close(reason: keyof typeof CLOSE): void
 }
 
+/** A frame that is none is its client's failure: whoever sends many must not fill the log. */
+export function endFailed(socket: WebSocket, log: FastifyBaseLogger, error: Error) {
+  const isClients = /^(WS_ERR_|ECONNRESET|EPIPE)/.test((error as NodeJS.ErrnoException).code ?? '')
+  log[isClients ? 'debug' : 'error']({ err: error }, 'socket failed')
+  socket.terminate()
+}
+
 /** Speaks the frames of `reelgate.v1` with one client until either side closes. */
 export function serveLive(
   socket: WebSocket,
   request: FastifyRequest<{ Querystring: { ticket?: string } }>,
   { log, projects, sessions, readers, onClosed }: SocketOptions,
 ): LiveSocket {
-  // Nothing that lives as long as the socket may hold on to the request.
-  const { log: logger, query } = request
+  // Nothing that lives as long as the socket may hold on to the request: not its answer, nor the plugin's listener.
+  const { log: logger } = request
+  const { ticket } = request.query
   const { token } = credentialOf(request)
+  const stream = (socket as unknown as { _socket: Socket & { _httpMessage?: ServerResponse } })._socket
+  stream._httpMessage?.detachSocket(stream)
+  socket.removeAllListeners('error')
   const sink = createReaderSink({
     // A prebuilt frame may go out between the frames of `ws`, which sends whole ones and compresses none.
-    stream: (socket as unknown as { _socket: Socket })._socket,
+    stream,
     framing: webSocketFrames,
     log,
     isOpen: () => socket.readyState === socket.OPEN,
@@ -95,7 +107,7 @@ export function serveLive(
   })
   // `ws` answers each by itself, for a client that reads no answer too: what it does not take would fill the memory.
   socket.on('ping', refuseTooMany)
-  socket.on('error', error => logger.debug({ err: error }, 'socket error'))
+  socket.on('error', error => endFailed(socket, logger, error))
   socket.on('close', () => {
     onClosed()
     clearTimeout(hello)
@@ -113,7 +125,7 @@ export function serveLive(
       .then(() => receive(isBinary ? null : parse(String(data))))
       .catch(error => sendProblem(asProblem(error)))
   })
-  if (query.ticket) inbox = welcome(sessions.redeem(query.ticket))
+  if (ticket) inbox = welcome(sessions.redeem(ticket))
   else if (token) inbox = welcome(sessions.findTogether(token))
 
   /** Counts a frame of whatever kind; true when it is one too many. */
