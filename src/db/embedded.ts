@@ -1,9 +1,9 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
@@ -61,9 +61,16 @@ async function ready(keeper: ChildProcess): Promise<void> {
   throw new Error(`The embedded Postgres did not start:\n${log}`)
 }
 
-/** As root, Postgres runs as the user `postgres`, who must be able to enter the folder. */
+/** As root, Postgres runs as the user `postgres`, who must be able to enter its folders. */
 async function letDatabaseUserIn(dataDir: string) {
-  if (process.getuid?.() === 0) await chmod(dataDir, 0o755)
+  if (process.getuid?.() !== 0) return
+  await chmod(dataDir, 0o755)
+  for (const path of [resolve(dataDir), KEEPER])
+    for (let folder = dirname(path); folder !== dirname(folder); folder = dirname(folder))
+      if (!((await stat(folder)).mode & 0o001))
+        throw new Error(
+          `As root, Postgres runs as the user postgres, who cannot enter ${folder}. Run \`chmod o+x ${folder}\`, use another folder, or set DATABASE_URL.`,
+        )
 }
 
 interface Settings {

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -188,3 +188,15 @@ function isAlive(pid: number): boolean {
     return false
   }
 }
+
+t.test(
+  'as root, a folder that Postgres cannot enter is named',
+  { skip: process.getuid?.() !== 0 },
+  async t => {
+    const folder = await temporaryFolder(t)
+    await chmod(folder, 0o700)
+    await t.rejects(startEmbedded(join(folder, 'data')), {
+      message: new RegExp(`cannot enter ${folder}\\. Run \`chmod o\\+x ${folder}\``),
+    })
+  },
+)
