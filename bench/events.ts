@@ -20,7 +20,7 @@ const READERS_PER_PROJECT = 50
 const RATE = { perSecond: 200, events: 1_000 }
 const FLOOD = { perSecond: 0, events: 10_000 }
 /** The first ones pay for what the process needs once, and for what it has not collected yet. */
-const IDLE_READERS = { first: 1_000, more: 4_000 }
+const IDLE_READERS = { first: 4_000, more: 4_000 }
 const ROUND_LIMIT_MS = 60_000
 
 interface Round {
