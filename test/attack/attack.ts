@@ -160,7 +160,7 @@ else {
   )
 }
 
-const fuzz = await run('tap', ['run', FUZZ, '--timeout=110', '--reporter=tap'], ROOT)
+const fuzz = await run(process.execPath, ['test/run.ts', FUZZ, '--timeout=110', '--reporter=tap'], ROOT)
 tell('fast-check, 40 of each field', /pass: \d+ \}/.test(fuzz ?? ''), fuzz?.match(/# \{ total.*/)?.[0] ?? '')
 
 tell('the process', gateway.exitCode === null && (await fetch(`${url}/healthz`)).ok, 'still answers')
