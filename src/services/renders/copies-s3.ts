@@ -12,6 +12,7 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import type { S3Config } from '../../config.ts'
+import { connectionOf } from '../s3.ts'
 import type { RenderFile } from '../upstream/client.ts'
 import { type Copies, UNFINISHED_MS } from './copies.ts'
 import { answerFrom } from './copy-answer.ts'
@@ -24,9 +25,10 @@ const PREFIX = 'renders/'
 const KEY = /^renders\/([0-9a-f-]{36})\.mp4$/
 
 /** A bucket that all instances share. Nothing under `renders/` in it may be anybody else's: it would be swept. */
-export function openS3Copies({ bucket: Bucket, region, endpoint, credentials }: S3Config): Copies {
+export function openS3Copies(config: S3Config): Copies {
+  const { bucket: Bucket } = config
   const s3 = new S3Client({
-    region,
+    ...connectionOf(config),
     // Checksums that services other than Amazon's do not know; what is sent is signed with its hash anyway.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
@@ -37,8 +39,6 @@ export function openS3Copies({ bucket: Bucket, region, endpoint, credentials }: 
       httpAgent: { maxSockets: MAX_SOCKETS },
       httpsAgent: { maxSockets: MAX_SOCKETS },
     },
-    ...(endpoint && { endpoint, forcePathStyle: true }),
-    ...(credentials && { credentials }),
   })
   const place = (id: string) => ({ Bucket, Key: `${PREFIX}${id}.mp4` })
 

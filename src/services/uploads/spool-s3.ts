@@ -2,21 +2,17 @@ import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import { S3Store } from '@tus/s3-store'
 import type { S3Config } from '../../config.ts'
+import { connectionOf } from '../s3.ts'
 import type { Spool } from './spool.ts'
 
 /** A bucket that all instances share. Its objects are named by ids; how long they stay is up to the gateway. */
 export function openS3Spool({ s3, keepMs }: { s3: S3Config; keepMs: number }): Spool {
-  const { bucket, region, endpoint, credentials } = s3
+  const { bucket, region, endpoint } = s3
   const store = new BucketStore({
     expirationPeriodInMilliseconds: keepMs,
     // Tags are not known to every service that speaks S3.
     useTags: false,
-    s3ClientConfig: {
-      bucket,
-      region,
-      ...(endpoint && { endpoint, forcePathStyle: true }),
-      ...(credentials && { credentials }),
-    },
+    s3ClientConfig: { bucket, ...connectionOf(s3) },
   })
   store.extensions = ['creation', 'creation-with-upload', 'termination', 'expiration']
   return {
