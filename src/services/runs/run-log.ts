@@ -6,7 +6,7 @@ import type { Chunk } from '../events/event.ts'
 import type { Append, EventLog } from '../events/log.ts'
 import { closeMessage } from './run.ts'
 
-export const DATABASE_PATIENCE_MS = 30_000
+const DATABASE_PATIENCE_MS = 30_000
 export const DATABASE_RETRY_MS = 500
 /** Characters of text. A run that says more during one write is faster than anybody reads. */
 const FAST = 2_000
@@ -14,6 +14,23 @@ const FAST = 2_000
 const GATHER_MS = 20
 /** More than this does not wait to be written: the upstream waits until it is. */
 const FULL = { characters: 32_768, chunks: 2_000 }
+
+/** Makes again what may be made again, until `end`, while the database does not answer. `pause` may throw to end it. */
+export async function withDatabase<T>(
+  act: () => Promise<T>,
+  {
+    end = Date.now() + DATABASE_PATIENCE_MS,
+    pause = () => sleep(DATABASE_RETRY_MS) as Promise<unknown>,
+  } = {},
+): Promise<T> {
+  for (; ; await pause()) {
+    try {
+      return await act()
+    } catch (error) {
+      if (!isDatabaseDown(error) || Date.now() > end) throw error
+    }
+  }
+}
 
 /** Another worker has this run; what this one still wants to write is void. */
 export class LostRunError extends Error {
@@ -135,14 +152,8 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
   }
 
   async function wasWritten(number: number, end: number): Promise<boolean> {
-    for (; ; await sleep(DATABASE_RETRY_MS)) {
-      try {
-        const row = await loadRun(db, run.id)
-        return row?.attempt === run.attempt && row.logWrites === number
-      } catch (error) {
-        if (!isDatabaseDown(error) || Date.now() > end) throw error
-      }
-    }
+    const row = await withDatabase(() => loadRun(db, run.id), { end })
+    return row?.attempt === run.attempt && row.logWrites === number
   }
 
   return {

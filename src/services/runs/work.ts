@@ -12,7 +12,7 @@ import type { Observation, Timelines } from '../timeline/timeline.ts'
 import type { Credits, ProjectState, UpstreamClient } from '../upstream/client.ts'
 import type { Outcome } from '../upstream/failures.ts'
 import { type Language, languageOf } from '../words.ts'
-import { DATABASE_PATIENCE_MS, DATABASE_RETRY_MS, LostRunError, type RunLog } from './run-log.ts'
+import { DATABASE_RETRY_MS, LostRunError, type RunLog, withDatabase } from './run-log.ts'
 import { isTerminal } from './states.ts'
 
 const TRIES = 3
@@ -134,16 +134,13 @@ export function createWork(
       }
     },
 
-    async withDatabase(act) {
-      for (const end = Date.now() + DATABASE_PATIENCE_MS; ; work.throwIfHandedOver()) {
-        try {
-          return await act()
-        } catch (error) {
-          if (!isDatabaseDown(error) || Date.now() > end) throw error
-        }
-        await sleep(DATABASE_RETRY_MS, undefined, { signal: signals.handOver }).catch(() => {})
-      }
-    },
+    withDatabase: act =>
+      withDatabase(act, {
+        async pause() {
+          await sleep(DATABASE_RETRY_MS, undefined, { signal: signals.handOver }).catch(() => {})
+          work.throwIfHandedOver()
+        },
+      }),
 
     async pause(ms) {
       await sleep(ms, undefined, { signal: work.interrupted }).catch(() => {})
