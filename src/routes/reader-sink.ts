@@ -35,15 +35,15 @@ export function createReaderSink(options: {
   let draining: Promise<void> | null = null
 
   function flush() {
-    const [first, ...more] = blocks
+    const due = blocks
     blocks = []
     bytes = 0
-    if (!first || !isOpen()) return
+    if (!isOpen()) return
     // Corking for one block alone would cost as much as the write.
-    if (more.length > 0) stream.cork()
-    stream.write(first)
-    for (const block of more) stream.write(block)
-    if (more.length > 0) stream.uncork()
+    const isOne = due.length < 2
+    if (!isOne) stream.cork()
+    for (const block of due) stream.write(block)
+    if (!isOne) stream.uncork()
   }
 
   return {
