@@ -7,11 +7,12 @@
  * commit as one entry, so its subscribers get the same text in fewer, larger frames: `bytes` says how many a delivery
  * takes.
  */
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startEmbedded } from '../src/db/embedded.ts'
-import { cpuSeconds, cpuSecondsBelow, memory, type Server, serve } from './processes.ts'
+import { post, settings, signIn } from './gateway.ts'
+import { cpuSeconds, cpuSecondsBelow, memory, postmasterOf, type Server, serve } from './processes.ts'
 import { openReader, type RawReader } from './raw-reader.ts'
 
 const ROUNDS = Number(process.env.ROUNDS ?? 3)
@@ -44,21 +45,9 @@ interface Peer {
 
 const dataDir = await mkdtemp(join(tmpdir(), 'reelgate-bench-'))
 const postgres = await startEmbedded(dataDir)
-const postmaster = Number(
-  (await readFile(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8')).split('\n')[0],
-)
+const postmaster = await postmasterOf(dataDir)
 const upstream = await serve('./upstream.ts', {})
-const env = {
-  DATABASE_URL: postgres.url,
-  NEMO_API_URL: upstream.url,
-  TOKEN_KEYS: `bench:${Buffer.alloc(32, 1).toString('base64')}`,
-  EVENTS_READERS_PER_USER: '10000',
-  RATE_LIMIT_PER_MINUTE: '1000000',
-  GUESTS_PER_MINUTE: '1000000',
-  CONNECTIONS_PER_ADDRESS: '100000',
-  LOG_LEVEL: 'warn',
-  PORT: '0',
-}
+const env = { ...settings({ database: postgres.url, upstream: upstream.url }), LOG_LEVEL: 'warn' }
 
 const bridge = (name: string, script: string): Peer => ({
   name,
@@ -221,22 +210,6 @@ async function idle(peer: Peer, server: Server): Promise<number> {
 
 async function settle() {
   await new Promise(resolve => setTimeout(resolve, 1_500))
-}
-
-async function signIn(url: string) {
-  const { token } = await post(`${url}/v1/auth/guest`, { delivery: 'bearer' })
-  const { id } = await post(`${url}/v1/projects`, {}, token)
-  return { token, id }
-}
-
-async function post(url: string, body: object, token?: string) {
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
-    body: JSON.stringify(body),
-  })
-  // biome-ignore lint/suspicious/noExplicitAny: answers are read as a client reads them
-  return (await response.json()) as any
 }
 
 function median(rounds: Round[]): Round {

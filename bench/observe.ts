@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'undici'
 import { startEmbedded } from '../src/db/embedded.ts'
+import { settings, signIn } from './gateway.ts'
 import { cpuSeconds, type Server, serve } from './processes.ts'
 
 const ROUNDS = 5
@@ -27,12 +28,8 @@ const collector = createServer((request, response) => {
 }).listen(0, '127.0.0.1')
 await once(collector, 'listening')
 const common = {
-  DATABASE_URL: postgres.url,
-  NEMO_API_URL: 'http://127.0.0.1:9',
-  TOKEN_KEYS: `bench:${Buffer.alloc(32, 1).toString('base64')}`,
-  PORT: '0',
+  ...settings({ database: postgres.url, upstream: 'http://127.0.0.1:9' }),
   LOG_LEVEL: 'info',
-  RATE_LIMIT_PER_MINUTE: '100000000',
 }
 const OPS_TOKEN = 'bench'
 const OTEL_EXPORTER_OTLP_ENDPOINT = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`
@@ -46,7 +43,7 @@ const variants = {
 const subjects: { name: string; server: Server; token: string; ms: Record<Method, number[]> }[] = []
 for (const [name, env] of Object.entries(variants)) {
   const server = await serve('../src/server.ts', { ...common, ...env })
-  subjects.push({ name, server, token: await signIn(server.url), ms: { GET: [], POST: [] } })
+  subjects.push({ name, server, token: (await signIn(server.url)).token, ms: { GET: [], POST: [] } })
 }
 const scraping = setInterval(() => {
   for (const { server } of subjects)
@@ -82,15 +79,6 @@ try {
   collector.close()
   await postgres.stop()
   await rm(dataDir, { recursive: true, force: true })
-}
-
-async function signIn(url: string): Promise<string> {
-  const guest = await fetch(`${url}/v1/auth/guest`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: '{"delivery":"bearer"}',
-  })
-  return ((await guest.json()) as { token: string }).token
 }
 
 async function cpuMsOfRequest({ child, url }: Server, token: string, method: Method): Promise<number> {

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 
 const TICKS_PER_SECOND = 100
 
@@ -69,6 +70,11 @@ export async function cpuSecondsBelow(pid: number): Promise<number> {
       sum += await cpuSeconds(Number(entry)).catch(() => 0)
   }
   return sum
+}
+
+/** The process that all others of an embedded Postgres are children of. */
+export async function postmasterOf(dataDir: string): Promise<number> {
+  return Number((await readFile(join(dataDir, 'postgres/postmaster.pid'), 'utf8')).split('\n')[0])
 }
 
 /** MiB now, and at the most so far. */

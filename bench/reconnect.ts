@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { startEmbedded } from '../src/db/embedded.ts'
-import { cpuSeconds, cpuSecondsBelow, memory, type Server, serve } from './processes.ts'
+import { post, settings, signIn } from './gateway.ts'
+import { cpuSeconds, cpuSecondsBelow, memory, postmasterOf, type Server, serve } from './processes.ts'
 import { createStormClient, type Door, type StormClient } from './storm-client.ts'
 
 const PROJECTS = 100
@@ -50,7 +51,7 @@ interface Peer {
 
 const dataDir = await mkdtemp(join(tmpdir(), 'reelgate-bench-'))
 const postgres = await startEmbedded(dataDir, ['-c', 'shared_preload_libraries=pg_stat_statements'])
-const postmaster = Number((await readFile(join(dataDir, 'postgres/postmaster.pid'), 'utf8')).split('\n')[0])
+const postmaster = await postmasterOf(dataDir)
 const db = new pg.Pool({ connectionString: postgres.url, max: 2 })
 const stops = [
   () => rm(dataDir, { recursive: true, force: true }),
@@ -65,16 +66,7 @@ try {
       primary key (project_id, seq))`)
   const upstream = await serve('./upstream.ts', {})
   stops.push(upstream.stop)
-  const env = {
-    DATABASE_URL: postgres.url,
-    NEMO_API_URL: upstream.url,
-    TOKEN_KEYS: `bench:${Buffer.alloc(32, 1).toString('base64')}`,
-    EVENTS_READERS_PER_USER: '10000',
-    RATE_LIMIT_PER_MINUTE: '1000000',
-    GUESTS_PER_MINUTE: '1000000',
-    CONNECTIONS_PER_ADDRESS: '100000',
-    PORT: '0',
-  }
+  const env = settings({ database: postgres.url, upstream: upstream.url })
   for (const peer of [reelgate(env), bridge(env)]) {
     if (process.env.ONLY && !peer.name.startsWith(process.env.ONLY)) continue
     const server = await peer.start()
@@ -97,13 +89,13 @@ function reelgate(env: Record<string, string>): Peer {
         process.env.PROFILE ? ['--cpu-prof', '--cpu-prof-dir=/tmp/reelgate-profiles'] : [],
       ),
     async project({ url }) {
-      const guest = await post(`${url}/v1/auth/guest`, { delivery: 'bearer' })
-      const { id } = await post(`${url}/v1/projects`, {}, guest.token)
+      const guest = await signIn(url)
+      const { id } = guest
       const tokens = newTokens()
       await db.query(
         `insert into client_sessions (id, user_id, token_hash, delivery, expires_at)
         select gen_random_uuid(), $1, hash, 'bearer', now() + interval '1 day' from unnest($2::bytea[]) hash`,
-        [guest.user.id, tokens.map(hash)],
+        [guest.userId, tokens.map(hash)],
       )
       return {
         doors: tokens.map(token => ({
@@ -246,16 +238,6 @@ function newTokens(): string[] {
 
 function hash(token: string): Buffer {
   return createHash('sha256').update(token).digest()
-}
-
-async function post(url: string, body: object, token?: string) {
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
-    body: JSON.stringify(body),
-  })
-  // biome-ignore lint/suspicious/noExplicitAny: answers are read as a client reads them
-  return (await response.json()) as any
 }
 
 /** As many connections as one process may have open and ports there are, in whole hundreds. */

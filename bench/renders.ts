@@ -16,6 +16,7 @@ import { migrate } from '../src/db/migrate.ts'
 import { claimDue } from '../src/db/render-claims.ts'
 import * as schema from '../src/db/schema.ts'
 import { createTokenVault } from '../src/services/accounts/token-vault.ts'
+import { postmasterOf } from './processes.ts'
 
 const ACTIVE = 20_000
 const FINISHED = 1_000_000
@@ -30,7 +31,7 @@ const children: ChildProcess[] = []
 
 const dataDir = await mkdtemp(join(tmpdir(), 'reelgate-bench-'))
 const postgres = await startEmbedded(dataDir)
-const database = await postmasterPid()
+const database = await postmasterOf(dataDir)
 await migrate(postgres.url)
 const pool = new pg.Pool({ connectionString: postgres.url, max: 2 })
 const statements: { text: string; params: unknown[] }[] = []
@@ -250,9 +251,4 @@ async function cpuOfDatabase(): Promise<number> {
     }),
   )
   return times.reduce((sum, time) => sum + time, 0)
-}
-
-async function postmasterPid(): Promise<number> {
-  const file = await readFile(join(dataDir, 'postgres/postmaster.pid'), 'utf8')
-  return Number(file.split('\n')[0])
 }

@@ -14,10 +14,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startEmbedded } from '../src/db/embedded.ts'
+import { signIn } from './gateway.ts'
+import { cpuSeconds } from './processes.ts'
 
 const MB = 1_000_000
 const MIB = 1 << 20
-const TICKS_PER_SECOND = 100
 // As browsers write it. Films are as good as random: a parser that looks for the boundary stumbles as often.
 const BOUNDARY = '----WebKitFormBoundary7MA4YWxkTrZu0gW'
 const chunk = randomBytes(256 * 1024)
@@ -44,7 +45,7 @@ const proxy = await serve([process.execPath, peer('upload-proxy.ts')], { SINK: s
 const nginx = await startNginx()
 if (!nginx) console.log('nginx is not installed: left out')
 const [multipart, resumable] = [await startGateway(), await startGateway()]
-const [form, tus] = [await signIn(multipart.url), await signIn(resumable.url)]
+const [form, tus] = [await enter(multipart.url), await enter(resumable.url)]
 
 const ways: Way[] = [
   { name: 'straight to the sink', pids: [], send: straight(sink.url) },
@@ -110,7 +111,7 @@ async function parallel() {
   await writeFile(`/proc/${pid}/clear_refs`, '5')
   await sendMultipart(form, size)
   const one = await memory(pid, 'VmHWM')
-  const users = await Promise.all(Array.from({ length: files }, () => signIn(multipart.url)))
+  const users = await Promise.all(Array.from({ length: files }, () => enter(multipart.url)))
   await writeFile(`/proc/${pid}/clear_refs`, '5')
   await Promise.all(users.map(user => sendMultipart(user, size)))
   const all = await memory(pid, 'VmHWM')
@@ -232,16 +233,9 @@ async function pour(outgoing: ClientRequest, size: number) {
     if (!outgoing.write(left < chunk.length ? chunk.subarray(0, left) : chunk)) await once(outgoing, 'drain')
 }
 
-async function signIn(url: string): Promise<Project> {
-  const json = { 'content-type': 'application/json' }
-  const post = async (path: string, body: string, headers: Record<string, string> = {}) =>
-    (await (
-      await fetch(url + path, { method: 'POST', headers: { ...json, ...headers }, body })
-    ).json()) as Record<string, string>
-  const { token } = await post('/v1/auth/guest', '{"delivery":"bearer"}')
-  const headers = { authorization: `Bearer ${token}` }
-  const { id } = await post('/v1/projects', '{}', headers)
-  return { url, id: id!, headers }
+async function enter(url: string): Promise<Project> {
+  const { token, id } = await signIn(url)
+  return { url, id, headers: { authorization: `Bearer ${token}` } }
 }
 
 async function serve([command, ...args]: string[], env: Record<string, string>): Promise<Server> {
@@ -298,12 +292,6 @@ async function stop({ child }: Server) {
   const gone = once(child, 'exit')
   child.kill('SIGTERM')
   await gone
-}
-
-/** User and system time of a process so far. */
-async function cpuSeconds(pid: number): Promise<number> {
-  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]!.split(' ')
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
 }
 
 async function memory(pid: number, field: 'VmHWM' | 'VmRSS'): Promise<number> {
