@@ -12,8 +12,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'undici'
 import { startEmbedded } from '../src/db/embedded.ts'
-import { settings, signIn } from './gateway.ts'
-import { cpuSeconds, type Server, serve } from './processes.ts'
+import { settings, signIn, startGateway } from './gateway.ts'
+import { cpuSeconds, type Server } from './processes.ts'
 
 const ROUNDS = 5
 const CONNECTIONS = 8
@@ -42,7 +42,7 @@ const variants = {
 
 const subjects: { name: string; server: Server; token: string; ms: Record<Method, number[]> }[] = []
 for (const [name, env] of Object.entries(variants)) {
-  const server = await serve('../src/server.ts', { ...common, ...env })
+  const server = await startGateway({ ...common, ...env })
   subjects.push({ name, server, token: (await signIn(server.url)).token, ms: { GET: [], POST: [] } })
 }
 const scraping = setInterval(() => {

@@ -28,29 +28,31 @@ export async function serve(
     env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
+  const server = ours(child)
+  let text = ''
+  const listening = new Promise<string>((resolve, reject) => {
+    child.once('exit', code => reject(new Error(`${script} ended with ${code}:\n${text}`)))
+    child.stdout.on('data', chunk => {
+      if (text.length < 10_000) text += chunk
+      const url = /Server listening at (\S+?)["\s]/.exec(text)?.[1]
+      if (url) resolve(url)
+    })
+  })
+  return { ...server, url: await listening }
+}
+
+/** A process that ends with this one. */
+export function ours(child: ChildProcess): Omit<Server, 'url'> {
   running.add(child)
   child.once('exit', () => running.delete(child))
-  let text = ''
-  child.stdout.on('data', chunk => {
-    if (text.length < 10_000) text += chunk
-  })
-  while (true) {
-    const over = once(child, 'exit').then(([code]) => {
-      throw new Error(`${script} ended with ${code}:\n${text}`)
-    })
-    await Promise.race([once(child.stdout, 'data'), over])
-    over.catch(() => {})
-    const url = /Server listening at (\S+?)["\s]/.exec(text)?.[1]
-    if (!url) continue
-    const stop = async () => {
-      const gone = once(child, 'exit')
-      child.kill('SIGTERM')
-      const force = setTimeout(() => child.kill('SIGKILL'), 5_000)
-      await gone
-      clearTimeout(force)
-    }
-    return { child, url, stop }
+  const stop = async () => {
+    const gone = once(child, 'exit')
+    child.kill('SIGTERM')
+    const force = setTimeout(() => child.kill('SIGKILL'), 5_000)
+    await gone
+    clearTimeout(force)
   }
+  return { child, stop }
 }
 
 /** User and system time of a process so far (Linux). */

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { startEmbedded } from '../src/db/embedded.ts'
-import { post, settings, signIn } from './gateway.ts'
+import { post, settings, signIn, startGateway } from './gateway.ts'
 import { cpuSeconds, cpuSecondsBelow, memory, postmasterOf, type Server, serve } from './processes.ts'
 import { createStormClient, type Door, type StormClient } from './storm-client.ts'
 
@@ -82,12 +82,7 @@ try {
 function reelgate(env: Record<string, string>): Peer {
   return {
     name: 'reelgate',
-    start: () =>
-      serve(
-        '../src/server.ts',
-        env,
-        process.env.PROFILE ? ['--cpu-prof', '--cpu-prof-dir=/tmp/reelgate-profiles'] : [],
-      ),
+    start: () => startGateway(env),
     async project({ url }) {
       const guest = await signIn(url)
       const { id } = guest
@@ -196,6 +191,7 @@ async function storm(peer: Peer, server: Server, upstream: string): Promise<Figu
   await caughtUp.promise
   const after = await costs(server)
   await Promise.all([over.promise, sent.then(answer => answer.text())])
+  await fetch(`${upstream}/__end`, { method: 'POST' }).then(answer => answer.text())
   clearTimeout(limit)
 
   for (const { seen, wrong } of clients)

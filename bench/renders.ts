@@ -3,8 +3,6 @@
  * million finished ones; beside it, what one would write by hand: a job of pg-boss for each poll. First, what a claim
  * costs before and after the million. Figures move from machine to machine; the ratios are what counts.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,7 +14,8 @@ import { migrate } from '../src/db/migrate.ts'
 import { claimDue } from '../src/db/render-claims.ts'
 import * as schema from '../src/db/schema.ts'
 import { createTokenVault } from '../src/services/accounts/token-vault.ts'
-import { postmasterOf } from './processes.ts'
+import { startGateway } from './gateway.ts'
+import { postmasterOf, type Server, serve } from './processes.ts'
 
 const ACTIVE = 20_000
 const FINISHED = 1_000_000
@@ -27,7 +26,6 @@ const CLAIMS = 100
 const BATCH = 50
 const TICKS_PER_SECOND = 100
 const KEY = { id: 'bench', secret: Buffer.alloc(32, 1) }
-const children: ChildProcess[] = []
 
 const dataDir = await mkdtemp(join(tmpdir(), 'reelgate-bench-'))
 const postgres = await startEmbedded(dataDir)
@@ -55,8 +53,8 @@ try {
   console.log(
     '                          polls/s  late p50  late p99  late max ms  gateway  Postgres  both, % of a core',
   )
-  const quiet = await measure('reelgate, nothing new', '0', startGateway)
-  await measure('reelgate, all progress', '1', startGateway)
+  const quiet = await measure('reelgate, nothing new', '0', startReelgate)
+  await measure('reelgate, all progress', '1', startReelgate)
   const peer = await measure('pg-boss, a job a poll', '0', startPeer)
   const perPoll = (a: Figures, b: Figures) =>
     (a.gateway + a.postgres) / a.rate / ((b.gateway + b.postgres) / b.rate)
@@ -64,7 +62,6 @@ try {
     `ratio to pg-boss, CPU of a poll: ${perPoll(quiet, peer).toFixed(2)}; late p99: ${(quiet.p99 / peer.p99).toFixed(2)}`,
   )
 } finally {
-  for (const child of children) child.kill('SIGKILL')
   await pool.end()
   await postgres.stop()
   await rm(dataDir, { recursive: true, force: true })
@@ -148,7 +145,7 @@ async function explainClaim(): Promise<string> {
 async function measure(
   name: string,
   news: '0' | '1',
-  start: (upstream: string, startAt: number) => Promise<ChildProcess>,
+  start: (upstream: string, startAt: number) => Promise<Server>,
 ): Promise<Figures> {
   const upstream = await serve('./peers/instant-upstream.ts', {
     COUNT: String(ACTIVE),
@@ -157,18 +154,18 @@ async function measure(
   })
   const startAt = Date.now() + 6_000
   await fetch(`${upstream.url}/begin/${startAt}`)
-  const child = await start(upstream.url, startAt)
+  const server = await start(upstream.url, startAt)
   await sleep(startAt + WARM_UP_MS - Date.now())
   await fetch(`${upstream.url}/take`)
   const [gatewayBefore, postgresBefore, startedAt] = [
-    await cpuOf(child.pid!),
+    await cpuOf(server.child.pid!),
     await cpuOfDatabase(),
     Date.now(),
   ]
   await sleep(MEASURED_MS)
   const seconds = (Date.now() - startedAt) / 1_000
   const percent = (ticks: number) => (ticks / TICKS_PER_SECOND / seconds) * 100
-  const gateway = percent((await cpuOf(child.pid!)) - gatewayBefore)
+  const gateway = percent((await cpuOf(server.child.pid!)) - gatewayBefore)
   const postgres = percent((await cpuOfDatabase()) - postgresBefore)
   const { polls, p50, p99, max } = (await (await fetch(`${upstream.url}/take`)).json()) as Figures & {
     polls: number
@@ -177,61 +174,34 @@ async function measure(
   const cells = [figures.rate, p50, p99, max, gateway, postgres, gateway + postgres]
   const widths = [9, 10, 10, 13, 9, 10, 18]
   console.log(name.padEnd(24) + cells.map((cell, i) => cell.toFixed(0).padStart(widths[i]!)).join(''))
-  for (const process of [child, upstream.child]) {
-    const gone = once(process, 'exit')
-    process.kill('SIGKILL')
-    await gone
-  }
+  await server.stop()
+  await upstream.stop()
   return figures
 }
 
-async function startGateway(upstream: string, startAt: number) {
+async function startReelgate(upstream: string, startAt: number): Promise<Server> {
   await pool.query(
     `update renders r set lease = null, progress = 40, polls = 0, next_poll_at =
         to_timestamp($1 / 1000.0) + (substr(a.upstream_id, 8)::int * $2::float8 / $3) * interval '1 millisecond'
       from render_attempts a where a.render_id = r.id`,
     [startAt, PERIOD_MS, ACTIVE],
   )
-  const { child } = await serve('../src/server.ts', {
+  return startGateway({
     DATABASE_URL: postgres.url,
     NEMO_API_URL: upstream,
     RENDER_POLL_MS: String(PERIOD_MS),
     TOKEN_KEYS: `${KEY.id}:${KEY.secret.toString('base64')}`,
     PORT: '0',
   })
-  return child
 }
 
-async function startPeer(upstream: string, startAt: number) {
+function startPeer(upstream: string, startAt: number): Promise<Server> {
   const env = { DATABASE_URL: postgres.url, NEMO_API_URL: upstream, START: String(startAt) }
-  const { child } = await serve('./peers/pg-boss-polls.ts', {
+  return serve('./peers/pg-boss-polls.ts', {
     ...env,
     COUNT: String(ACTIVE),
     PERIOD: String(PERIOD_MS),
   })
-  return child
-}
-
-async function serve(script: string, env: Record<string, string>) {
-  const child = spawn(process.execPath, [new URL(script, import.meta.url).pathname], {
-    env: { PATH: process.env.PATH, ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  children.push(child)
-  let text = ''
-  child.stdout.on('data', chunk => {
-    if (text.length < 10_000) text += chunk
-  })
-  while (true) {
-    await Promise.race([
-      once(child.stdout, 'data'),
-      once(child, 'exit').then(() => {
-        throw new Error(`${script} ended:\n${text}`)
-      }),
-    ])
-    const url = /Server listening at (http\S+?)["\s]/.exec(text)?.[1]
-    if (url) return { child, url }
-  }
 }
 
 /** User and system time of a process so far, with that of its children that have ended (Linux). */

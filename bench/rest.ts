@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Pool } from 'undici'
 import { startEmbedded } from '../src/db/embedded.ts'
-import { settings, signIn } from './gateway.ts'
+import { settings, signIn, startGateway } from './gateway.ts'
 import { cpuSeconds, type Server, serve } from './processes.ts'
 
 const ROUNDS = 3
@@ -22,7 +22,7 @@ const env = {
   ...settings({ database: postgres.url, upstream: 'http://127.0.0.1:9' }),
   LOG_LEVEL: 'info',
 }
-const reelgate = await serve('../src/server.ts', env)
+const reelgate = await startGateway(env)
 const peer = await serve('./peers/fastify-pg.ts', env)
 const users = await Promise.all(Array.from({ length: CONNECTIONS }, () => enter(reelgate.url)))
 

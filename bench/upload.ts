@@ -4,7 +4,7 @@
  * once through reelgate. All of them have served one file and rested before it begins, and take turns: the rounds'
  * medians, and the highest memory of all. Figures move from machine to machine; the ratios are what counts. Linux only.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
@@ -14,8 +14,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startEmbedded } from '../src/db/embedded.ts'
-import { signIn } from './gateway.ts'
-import { cpuSeconds } from './processes.ts'
+import { signIn, startGateway } from './gateway.ts'
+import { cpuSeconds, ours, type Server, serve } from './processes.ts'
 
 const MB = 1_000_000
 const MIB = 1 << 20
@@ -38,13 +38,13 @@ const clip = await readFile(new URL('../demo/clip.mp4', import.meta.url))
 
 const scratch = await mkdtemp(join(tmpdir(), 'reelgate-bench-'))
 const postgres = await startEmbedded(scratch)
-const sink = await serve([process.execPath, peer('upload-sink.ts')], {})
+const sink = await serve('./peers/upload-sink.ts', {})
 
 const straight = (url: string) => (size: number) => sendForm(`${url}/upload-video/x`, {}, size)
-const proxy = await serve([process.execPath, peer('upload-proxy.ts')], { SINK: sink.url })
+const proxy = await serve('./peers/upload-proxy.ts', { SINK: sink.url })
 const nginx = await startNginx()
 if (!nginx) console.log('nginx is not installed: left out')
-const [multipart, resumable] = [await startGateway(), await startGateway()]
+const [multipart, resumable] = [await startReelgate(), await startReelgate()]
 const [form, tus] = [await enter(multipart.url), await enter(resumable.url)]
 
 const ways: Way[] = [
@@ -76,14 +76,9 @@ for (const { name, perSecond, cpuPerGb, peakMib } of rows)
   )
 await parallel()
 
-for (const server of [multipart, resumable, proxy, nginx, sink]) if (server) await stop(server)
+for (const server of [multipart, resumable, proxy, nginx, sink]) await server?.stop()
 await postgres.stop()
 await rm(scratch, { recursive: true, force: true })
-
-interface Server {
-  child: ChildProcess
-  url: string
-}
 
 /** One way of a file to the backend. */
 interface Way {
@@ -151,8 +146,8 @@ function median(values: number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1]!
 }
 
-function startGateway(): Promise<Server> {
-  return serve([process.execPath, new URL('../src/server.ts', import.meta.url).pathname], {
+function startReelgate(): Promise<Server> {
+  return startGateway({
     DATABASE_URL: postgres.url,
     NEMO_API_URL: sink.url,
     DATA_DIR: join(scratch, 'data'),
@@ -238,23 +233,6 @@ async function enter(url: string): Promise<Project> {
   return { url, id, headers: { authorization: `Bearer ${token}` } }
 }
 
-async function serve([command, ...args]: string[], env: Record<string, string>): Promise<Server> {
-  const child = spawn(command!, args, {
-    env: { PATH: process.env.PATH, ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  process.once('exit', () => child.kill())
-  let text = ''
-  child.stdout.on('data', part => {
-    if (text.length < 10_000) text += part
-  })
-  while (true) {
-    await once(child.stdout, 'data')
-    const url = /Server listening at (\S+?)["\s]/.exec(text)?.[1]
-    if (url) return { child, url }
-  }
-}
-
 async function startNginx(): Promise<Server | null> {
   const port = await freePort()
   const config = join(scratch, 'nginx.conf')
@@ -266,12 +244,12 @@ async function startNginx(): Promise<Server | null> {
          proxy_request_buffering off; proxy_buffering off; } } }`,
   )
   const child = spawn('nginx', ['-c', config, '-e', join(scratch, 'nginx.log')], { stdio: 'ignore' })
-  process.once('exit', () => child.kill())
+  const server = ours(child)
   const missing = await Promise.race([
     once(child, 'error').then(() => true),
     new Promise(resolve => setTimeout(resolve, 1_000, false)),
   ])
-  return missing || child.exitCode !== null ? null : { child, url: `http://127.0.0.1:${port}` }
+  return missing || child.exitCode !== null ? null : { ...server, url: `http://127.0.0.1:${port}` }
 }
 
 async function freePort(): Promise<number> {
@@ -288,12 +266,6 @@ async function familyOf({ child: { pid } }: Server): Promise<number[]> {
   return [pid!, ...children.split(' ').filter(Boolean).map(Number)]
 }
 
-async function stop({ child }: Server) {
-  const gone = once(child, 'exit')
-  child.kill('SIGTERM')
-  await gone
-}
-
 async function memory(pid: number, field: 'VmHWM' | 'VmRSS'): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8')
   return (Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(status)![1]) * 1024) / MIB
@@ -301,8 +273,4 @@ async function memory(pid: number, field: 'VmHWM' | 'VmRSS'): Promise<number> {
 
 function cell(value: number | null, width: number, digits = 2): string {
   return (value === null ? '–' : value.toFixed(digits)).padStart(width)
-}
-
-function peer(name: string): string {
-  return new URL(`./peers/${name}`, import.meta.url).pathname
 }

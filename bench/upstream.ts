@@ -1,7 +1,8 @@
 /**
  * The upstream of the event benches: the sandbox, whose answers are replaced by numbered lines. The streams begin
  * together when `POST /__go` says how fast: `paces=10@200,50@2000` is 10 lines on each stream at 200 a second on all
- * of them, then 50 at 2,000. `GET /__open` waits until they are open. Peers read the same from `GET /stream`.
+ * of them, then 50 at 2,000. `GET /__open` waits until they are open, `POST /__end` ends those that have begun. Peers
+ * read the same from `GET /stream`.
  */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
@@ -15,12 +16,14 @@ const FILLER = 'the clip is short and quiet, so the music begins late and ends w
 
 const sandbox = await createSandbox({ host: '127.0.0.1', mintsPerIp: 1_000 })
 let streams: ServerResponse[] = []
+let begun: ServerResponse[] = []
 
 const server = createServer((req, res) => {
   const path = req.url!.split('?')[0]
   if (path === '/run_sse' || path === '/stream') return open(res)
   if (path === '/__open') return awaitStreams(req, res)
   if (path === '/__go') return go(req, res)
+  if (path === '/__end') return end(res)
   pass(req, res)
 })
 server.listen(0, '127.0.0.1', () =>
@@ -43,7 +46,7 @@ async function awaitStreams(req: IncomingMessage, res: ServerResponse) {
 
 async function go(req: IncomingMessage, res: ServerResponse) {
   const query = queryOf(req)
-  const begun = streams
+  begun = streams
   streams = []
   const paces = query
     .get('paces')
@@ -51,8 +54,12 @@ async function go(req: IncomingMessage, res: ServerResponse) {
     .map(pace => pace.split('@').map(Number) as [number, number])
   if (paces) await paced(begun, paces)
   else await Promise.all(begun.map(stream => flood(stream, Number(query.get('flood')))))
-  for (const stream of begun) stream.end()
   res.end('sent')
+}
+
+function end(res: ServerResponse) {
+  for (const stream of begun) stream.end()
+  res.end('ended')
 }
 
 async function paced(streams: ServerResponse[], paces: [each: number, perSecond: number][]) {
