@@ -66,8 +66,6 @@ export async function createJobs(options: {
     // With the heartbeat's 10 s, the retry's delay and the dispatcher's poll, a dead worker's run goes on within 15 s.
     superviseIntervalSeconds: 1,
     monitorIntervalSeconds: 1,
-    persistQueueStats: true,
-    persistWarnings: true,
   })
   boss.on('error', options.onError)
   await boss.start()
