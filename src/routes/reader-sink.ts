@@ -11,8 +11,8 @@ export interface ReaderSink extends Sink {
   flush(): void
 }
 
-/** What is to be flushed at the end of this turn of the loop. */
-let waiting: (() => void)[] = []
+/** What is to be flushed at the end of this turn of the loop. Kept: garbage of every event and reader adds up. */
+const waiting: (() => void)[] = []
 
 /**
  * Writes entries to a connection while it takes them: what comes in one turn of the loop by one call of the kernel,
@@ -30,28 +30,35 @@ export function createReaderSink(options: {
   tooSlow(): void
 }): ReaderSink {
   const { stream, framing, log, isOpen, tooSlow } = options
-  let blocks: Buffer[] = []
+  // Mostly one block waits, and an array for it would cost more than to write it.
+  let block: Buffer | null = null
+  let further: Buffer[] | null = null
   let bytes = 0
   let draining: Promise<void> | null = null
 
   function flush() {
-    const due = blocks
-    blocks = []
+    const [first, others] = [block, further]
+    block = null
+    further = null
     bytes = 0
-    if (!isOpen()) return
-    // Corking for one block alone would cost as much as the write.
-    const isOne = due.length < 2
-    if (!isOne) stream.cork()
-    for (const block of due) stream.write(block)
-    if (!isOne) stream.uncork()
+    if (first === null || !isOpen()) return
+    if (others) stream.cork()
+    stream.write(first)
+    if (!others) return
+    for (const other of others) stream.write(other)
+    stream.uncork()
   }
 
   return {
     write(entries) {
       if (!isOpen()) return true
-      const block = framing(entries, log.epoch)
-      if (blocks.push(block) === 1 && waiting.push(flush) === 1) process.nextTick(flushAll)
-      bytes += block.length
+      const added = framing(entries, log.epoch)
+      if (block === null) {
+        block = added
+        if (waiting.push(flush) === 1) process.nextTick(flushAll)
+      } else if (further === null) further = [added]
+      else further.push(added)
+      bytes += added.length
       return stream.writableLength + bytes < MAX_BUFFERED
     },
     flush,
@@ -66,9 +73,8 @@ export function createReaderSink(options: {
 }
 
 function flushAll() {
-  const flushes = waiting
-  waiting = []
-  for (const flush of flushes) flush()
+  for (const flush of waiting) flush()
+  waiting.length = 0
 }
 
 /** Waits until the connection takes more, or has closed; `tooSlow` is called when that takes longer than 30 s. */

@@ -113,8 +113,8 @@ function createTimer(ms: number, fire: () => void) {
   let timer: NodeJS.Timeout | undefined
   return {
     restart() {
-      clearTimeout(timer)
-      timer = setTimeout(fire, ms)
+      if (timer) timer.refresh()
+      else timer = setTimeout(fire, ms)
     },
     stop() {
       clearTimeout(timer)

@@ -59,13 +59,13 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
   let tail: Promise<unknown> = Promise.resolve()
   let pendingText = 0
   let scheduled = false
-  let gathering = new AbortController()
+  let gathered = () => {}
   let failure: unknown = null
 
   function push(chunks: Chunk[]) {
     pending.push(...chunks)
     pendingText += textLength(chunks)
-    if (isFull()) gathering.abort()
+    if (isFull()) gathered()
     if (scheduled || pending.length === 0) return
     scheduled = true
     inTurn(gatherAndWrite).catch(error => {
@@ -76,11 +76,11 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
   const isFull = () => pending.length > FULL.chunks || pendingText > FULL.characters
 
   async function gatherAndWrite() {
-    if (pendingText > FAST && !isFull()) {
-      gathering = new AbortController()
-      const { signal } = gathering
-      await sleep(GATHER_MS - (performance.now() % GATHER_MS), undefined, { signal }).catch(() => {})
-    }
+    if (pendingText > FAST && !isFull())
+      await new Promise<void>(resolve => {
+        gathered = resolve
+        setTimeout(resolve, GATHER_MS - (performance.now() % GATHER_MS))
+      })
     await write()
   }
 

@@ -83,7 +83,8 @@ async function* readRun(
   try {
     while (true) {
       silence.listen()
-      const next = await chunks.next().finally(silence.pause)
+      const next = await chunks.next()
+      silence.pause()
       if (next.done) break
       const meanings: Meaning[] = []
       for (const item of parser.push(next.value)) {
@@ -104,6 +105,7 @@ async function* readRun(
     yield { kind: 'cut', cause }
   } finally {
     stop()
+    silence.stop()
     discard(reply.body)
   }
 }
@@ -133,26 +135,33 @@ const isPartial = (meaning: Meaning): meaning is Meaning & { kind: 'text' } =>
  */
 function createSilence(limitMs: number, onOver: () => void) {
   let waitedMs = 0
-  let since = 0
+  let since: number | null = null
   let fired = false
-  let timer: NodeJS.Timeout | undefined
+  let timer = setTimeout(look, limitMs)
+
+  /** Armed once: to arm it anew for each chunk would cost more than to look again. */
+  function look() {
+    const leftMs = limitMs - waitedMs - (since === null ? 0 : performance.now() - since)
+    if (leftMs >= 1) timer = setTimeout(look, leftMs)
+    else {
+      fired = true
+      onOver()
+    }
+  }
+
   return {
     listen() {
       since = performance.now()
-      timer = setTimeout(
-        () => {
-          fired = true
-          onOver()
-        },
-        Math.max(limitMs - waitedMs, 0),
-      )
     },
     pause() {
-      clearTimeout(timer)
-      waitedMs += performance.now() - since
+      if (since !== null) waitedMs += performance.now() - since
+      since = null
     },
     broken() {
       waitedMs = 0
+    },
+    stop() {
+      clearTimeout(timer)
     },
     over: () => fired,
   }
