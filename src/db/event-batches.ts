@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import type { Entry } from './events.ts'
+import { textRows } from './statement.ts'
 
 /** What one run wants to add to its project's log, in JSON text, and the fence that it must still hold. */
 export interface Batch {
@@ -45,7 +46,7 @@ const APPEND = (wait: boolean) => `
     from due join head on head.id = due.project_id,
       json_array_elements(due.chunks) with ordinality as item (chunk, position)
   )
-  select locked.n::int, (head.base + due.offset_in_project)::bigint as base, head.at
+  select locked.n, (head.base + due.offset_in_project)::bigint, (extract(epoch from head.at) * 1000)::bigint
   from locked left join due on due.n = locked.n left join head on head.id = due.project_id`
 
 const STATEMENTS = {
@@ -55,13 +56,13 @@ const STATEMENTS = {
 
 /** @returns what became of each batch, in their order; `wait: true` waits for locks, so that none is `busy` */
 export async function appendBatches(pool: pg.Pool, batches: Batch[], wait: boolean): Promise<Written[]> {
-  const { rows } = await pool.query<{ n: number; base: string | null; at: Date }>({
-    ...STATEMENTS[wait ? 'wait' : 'skip'],
-    values: [`[${batches.map(recordOf).join()}]`],
-  })
+  const statement = STATEMENTS[wait ? 'wait' : 'skip']
+  const rows = await textRows(pool, statement, `[${batches.map(recordOf).join()}]`)
   const written: Written[] = batches.map(() => (wait ? 'lost' : 'busy'))
-  for (const { n, base, at } of rows)
-    written[n - 1] = base === null ? 'lost' : entriesOf(batches[n - 1]!, Number(base), at)
+  for (const [n, base, at] of rows) {
+    const i = Number(n) - 1
+    written[i] = base == null ? 'lost' : entriesOf(batches[i]!, Number(base), new Date(Number(at)))
+  }
   return written
 }
 
