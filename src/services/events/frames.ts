@@ -1,16 +1,9 @@
 import { type Entry, encodeCursor } from './event.ts'
 
-const built = new WeakMap<Entry, string>()
-
-/** The entry as every reader gets it, in JSON. Built once however many readers there are. */
+/** The entry as every reader gets it, in JSON. */
 export function entryFrame(entry: Entry, epoch: string): string {
-  let frame = built.get(entry)
-  if (frame === undefined) {
-    const run = entry.runId ? `"runId":"${entry.runId}",` : ''
-    frame = `{"id":"${encodeCursor(epoch, entry.projectId, entry.seq)}","seq":${entry.seq},"projectId":"${entry.projectId}",${run}"at":"${entry.at.toISOString()}","chunk":${entry.chunk}}`
-    built.set(entry, frame)
-  }
-  return frame
+  const run = entry.runId ? `"runId":"${entry.runId}",` : ''
+  return `{"id":"${encodeCursor(epoch, entry.projectId, entry.seq)}","seq":${entry.seq},"projectId":"${entry.projectId}",${run}"at":"${entry.at.toISOString()}","chunk":${entry.chunk}}`
 }
 
 /** Bytes of a block of entries, the same for all readers that are at the same place. */
@@ -51,15 +44,11 @@ function writeHeader(bytes: Buffer, at: number, length: number): number {
   return bytes.writeBigUInt64BE(BigInt(length), bytes.writeUInt8(127, at))
 }
 
-/** The hub gives the same array to everybody whom it tells the same. */
+/**
+ * The hub gives the same array to everybody whom it tells the same, so what is built is kept on it: each collection
+ * would go through a WeakMap, for thousands of short-lived arrays a second.
+ */
 function oncePerBlock(build: Framing): Framing {
-  const blocks = new WeakMap<Entry[], Buffer>()
-  return (entries, epoch) => {
-    let bytes = blocks.get(entries)
-    if (!bytes) {
-      bytes = build(entries, epoch)
-      blocks.set(entries, bytes)
-    }
-    return bytes
-  }
+  const kept = Symbol('bytes')
+  return (entries: Entry[] & { [kept]?: Buffer }, epoch) => (entries[kept] ??= build(entries, epoch))
 }

@@ -1,9 +1,7 @@
+import { setImmediate as endOfTurn } from 'node:timers/promises'
 import type { Batch, Written } from '../../db/event-batches.ts'
 import { isDatabaseDown } from '../../problems.ts'
 import type { Entry } from './event.ts'
-
-/** What comes just after a commit has begun does not wait for that one's disk, and what comes later is gathered. */
-const AT_ONCE = 2
 
 interface Waiting {
   batch: Batch
@@ -13,7 +11,7 @@ interface Waiting {
 
 /**
  * Writes what many runs have to say with one statement and one commit: what comes in one turn of the loop goes
- * together, and what comes while two commits are under way goes with the next one.
+ * together, and what comes while a commit is under way goes with the next one.
  *
  * @param append writes batches, each for itself: all are committed together, and none depends on another
  * @param onCommitted hears of each batch's entries before its writer does
@@ -24,23 +22,17 @@ export function createGroupCommit(
   onCommitted: (entries: Entry[]) => void,
 ): (batch: Batch) => Promise<boolean> {
   let waiting: Waiting[] = []
-  let gathering = false
-  let committing = 0
+  let committing = false
 
-  function gather() {
-    if (gathering || committing === AT_ONCE || waiting.length === 0) return
-    gathering = true
-    setImmediate(commitGathered)
-  }
-
-  async function commitGathered() {
-    const group = waiting
-    waiting = []
-    gathering = false
-    committing++
-    await commit(group, false)
-    committing--
-    gather()
+  async function commitAll() {
+    committing = true
+    await endOfTurn()
+    while (waiting.length > 0) {
+      const group = waiting
+      waiting = []
+      await commit(group, false)
+    }
+    committing = false
   }
 
   async function commit(group: Waiting[], wait: boolean) {
@@ -68,6 +60,6 @@ export function createGroupCommit(
   return batch =>
     new Promise((resolve, reject) => {
       waiting.push({ batch, resolve, reject })
-      gather()
+      if (!committing) void commitAll()
     })
 }
