@@ -1,48 +1,83 @@
-import { and, count, eq, gt, isNotNull, isNull, ne, sql } from 'drizzle-orm'
+import { randomUUID, randomUUIDv7 } from 'node:crypto'
+import { and, count, eq, gt, isNotNull, isNull, ne, notExists, or, sql } from 'drizzle-orm'
 import { type Db, prepared } from './client.ts'
-import { upstreamAccounts } from './schema.ts'
+import { projects, upstreamAccounts, users } from './schema.ts'
 
 export type AccountRow = typeof upstreamAccounts.$inferSelect
 
+/** Which account of a user is meant; null: the shared one, absent: the one that serves the user. */
+export interface Holder {
+  userId: string
+  accountId?: string | null
+}
+
+/** The account that serves the user. */
 export async function findAccount(db: Db, userId: string): Promise<AccountRow | undefined> {
-  const [row] = await db.select().from(upstreamAccounts).where(eq(upstreamAccounts.userId, userId))
+  const [row] = await db.select().from(upstreamAccounts).where(isServing(userId))
   return row
 }
 
-const accountsOf = prepared(db =>
+export async function loadAccount(db: Db, id: string): Promise<AccountRow | undefined> {
+  const [row] = await db.select().from(upstreamAccounts).where(eq(upstreamAccounts.id, id))
+  return row
+}
+
+const isServing = (userId: string) => and(eq(upstreamAccounts.userId, userId), upstreamAccounts.serves)
+
+const accountsMeant = prepared(db =>
   db
     .select()
     .from(upstreamAccounts)
-    .where(sql`${upstreamAccounts.userId} = any(${sql.placeholder('userIds')}::uuid[])`)
+    .where(
+      or(
+        sql`${upstreamAccounts.id} = any(${sql.placeholder('ids')}::uuid[])`,
+        sql`${upstreamAccounts.serves} and ${upstreamAccounts.userId} = any(${sql.placeholder('userIds')}::uuid[])`,
+      ),
+    )
     .prepare('find_accounts'),
 )
 
-/** The accounts of many users, in their order. */
-export async function findAccounts(db: Db, userIds: string[]): Promise<(AccountRow | undefined)[]> {
-  const rows = await accountsOf(db).execute({ userIds })
-  const byUser = new Map(rows.map(row => [row.userId, row]))
-  return userIds.map(userId => byUser.get(userId))
+/** For each as it was asked, the account; one that is another user's is not found. */
+export async function findAccounts(db: Db, asked: Holder[]): Promise<(AccountRow | undefined)[]> {
+  const rows = await accountsMeant(db).execute({
+    ids: asked.flatMap(({ accountId }) => accountId ?? []),
+    userIds: asked.flatMap(({ userId, accountId }) => (accountId ? [] : userId)),
+  })
+  const serving = new Map(rows.filter(row => row.serves).map(row => [row.userId, row]))
+  const byId = new Map(rows.map(row => [row.id, row]))
+  return asked.map(({ userId, accountId }) => {
+    if (!accountId) return serving.get(userId)
+    const row = byId.get(accountId)
+    return row?.userId === userId ? row : undefined
+  })
 }
 
-/** The user's account, made with a client id of its own when there is none yet. */
-export async function ensureAccount(db: Db, userId: string, clientId: string): Promise<AccountRow> {
-  await db.insert(upstreamAccounts).values({ userId, kind: 'anonymous', clientId }).onConflictDoNothing()
+/** The account that serves the user, made with a client id of its own when there is none yet. */
+export async function ensureAccount(db: Db, userId: string): Promise<AccountRow> {
+  await db
+    .insert(upstreamAccounts)
+    .values({ id: randomUUIDv7(), userId, kind: 'anonymous', clientId: randomUUID() })
+    .onConflictDoNothing()
   return (await findAccount(db, userId))!
 }
 
+/** The token after `generation`, sealed for `userId`; null when it was not stored. */
 export async function storeToken(
   db: Db,
-  userId: string,
-  generation: number,
+  { id, userId, generation }: Pick<AccountRow, 'id' | 'userId' | 'generation'>,
   token: { sealedToken: string; tokenExpiresAt: Date | null; upstreamUserId: string | null },
-): Promise<boolean> {
-  const rows = await db
+): Promise<Pick<AccountRow, 'id' | 'generation' | 'serves'> | null> {
+  const { id: rowId, generation: after, serves } = upstreamAccounts
+  const [row] = await db
     .update(upstreamAccounts)
     .set({ ...token, ...renewed })
-    .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.generation, generation)))
-    .returning({ userId: upstreamAccounts.userId })
-  return rows.length > 0
+    .where(and(eq(upstreamAccounts.userId, userId), isGeneration(id, generation)))
+    .returning({ id: rowId, generation: after, serves })
+  return row ?? null
 }
+
+const isGeneration = (id: string, generation: number) =>
+  and(eq(upstreamAccounts.id, id), eq(upstreamAccounts.generation, generation))
 
 const renewed = {
   generation: sql`${upstreamAccounts.generation} + 1`,
@@ -52,81 +87,125 @@ const renewed = {
   updatedAt: sql`now()`,
 } as const
 
-/** An anonymous token that came after the user had linked an account: it is kept, but not used. */
-export async function keepGuestToken(
+/** A few sessions of each of the user's accounts, the newest first: they tell one account upstream from another. */
+export async function newestSessions(
   db: Db,
   userId: string,
-  token: { sealedToken: string; tokenExpiresAt: Date | null },
-): Promise<void> {
-  await db
-    .update(upstreamAccounts)
-    .set({ guestSealedToken: token.sealedToken, guestTokenExpiresAt: token.tokenExpiresAt })
-    .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.kind, 'linked')))
+  perAccount: number,
+): Promise<{ accountId: string; sessionId: string }[]> {
+  const { rows } = await db.execute<{ accountId: string; sessionId: string }>(sql`
+    select account_id as "accountId", session_id as "sessionId" from (
+      select account_id, session_id, row_number() over (partition by account_id order by last_activity_at desc) as n
+      from projects where user_id = ${userId} and account_id is not null and session_id is not null
+    ) as sessions where n <= ${perAccount} order by n`)
+  return rows
 }
 
-/** Puts the user's own token in the place of the anonymous one, which is kept for the time after. */
+/**
+ * Lets the user's own token serve: as the token of `accountId`, or of an account that is made for it. What served
+ * before is kept, with the projects that live there.
+ */
 export async function linkToken(
   db: Db,
   userId: string,
-  link: { clientId: string; sealedToken: string },
+  sealedToken: string,
+  accountId: string | null,
 ): Promise<void> {
-  await ensureAccount(db, userId, link.clientId)
-  await db
-    .update(upstreamAccounts)
-    .set({
-      kind: 'linked',
-      sealedToken: link.sealedToken,
-      tokenExpiresAt: null,
-      guestSealedToken: sql`case kind when 'anonymous' then sealed_token else guest_sealed_token end`,
-      guestTokenExpiresAt: sql`case kind when 'anonymous' then token_expires_at else guest_token_expires_at end`,
-      ...renewed,
-    })
-    .where(eq(upstreamAccounts.userId, userId))
+  // With one that serves, nobody makes another meanwhile.
+  await ensureAccount(db, userId)
+  await db.transaction(async tx => {
+    await lockAccounts(tx, userId)
+    await tx.update(upstreamAccounts).set({ serves: false, updatedAt: sql`now()` }).where(isServing(userId))
+    const linked = { kind: 'linked', serves: true, sealedToken, tokenExpiresAt: null } as const
+    const known = and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.id, accountId ?? NO_ID))
+    const { rowCount } = await tx
+      .update(upstreamAccounts)
+      .set({ ...linked, ...renewed })
+      .where(known)
+    if (rowCount === 0)
+      await tx.insert(upstreamAccounts).values({
+        id: randomUUIDv7(),
+        userId,
+        clientId: randomUUID(),
+        ...linked,
+        generation: 1,
+        state: 'ready',
+      })
+  })
 }
 
-export async function unlinkToken(db: Db, userId: string): Promise<void> {
+const NO_ID = '00000000-0000-0000-0000-000000000000'
+
+/** Forgets every token that the user has linked, and lets an anonymous account serve again, if there is one. */
+export async function unlinkTokens(db: Db, userId: string): Promise<void> {
+  await db.transaction(async tx => {
+    await lockAccounts(tx, userId)
+    await tx
+      .update(upstreamAccounts)
+      .set({ ...renewed, serves: false, sealedToken: null, state: 'reauth_required' })
+      .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.kind, 'linked')))
+    if (await findAccount(tx, userId)) return
+    const [anonymous] = await tx
+      .select({ id: upstreamAccounts.id })
+      .from(upstreamAccounts)
+      .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.kind, 'anonymous')))
+      .orderBy(upstreamAccounts.createdAt)
+      .limit(1)
+    if (anonymous)
+      await tx.update(upstreamAccounts).set({ serves: true }).where(eq(upstreamAccounts.id, anonymous.id))
+  })
+}
+
+/** Which account serves the user is changed by one at a time. */
+async function lockAccounts(tx: Db, userId: string): Promise<void> {
+  await tx.select({ id: users.id }).from(users).where(eq(users.id, userId)).for('no key update')
+}
+
+/** Removes linked accounts that have been out of use for a day and that no project lives in. */
+export async function sweepAccounts(db: Db): Promise<void> {
   await db
-    .update(upstreamAccounts)
-    .set({
-      ...renewed,
-      kind: 'anonymous',
-      sealedToken: sql`guest_sealed_token`,
-      tokenExpiresAt: sql`guest_token_expires_at`,
-      guestSealedToken: null,
-      guestTokenExpiresAt: null,
-      state: sql`case when guest_sealed_token is null then 'none' else 'ready' end`,
-    })
-    .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.kind, 'linked')))
+    .delete(upstreamAccounts)
+    .where(
+      and(
+        eq(upstreamAccounts.kind, 'linked'),
+        sql`not ${upstreamAccounts.serves} and ${upstreamAccounts.updatedAt} < now() - interval '1 day'`,
+        notExists(
+          db.select({ id: projects.id }).from(projects).where(eq(projects.accountId, upstreamAccounts.id)),
+        ),
+      ),
+    )
 }
 
 export async function recordAccountTrouble(
   db: Db,
-  userId: string,
-  generation: number,
+  { id, generation }: Pick<AccountRow, 'id' | 'generation'>,
   trouble: { state?: 'reauth_required' | 'rate_limited'; retryAt?: Date },
 ): Promise<void> {
   await db
     .update(upstreamAccounts)
     .set({ ...trouble, mintingUntil: null, updatedAt: sql`now()` })
-    .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.generation, generation)))
+    .where(isGeneration(id, generation))
 }
 
 /** The token that was refused is taken again. */
-export async function recordAccountReady(db: Db, userId: string, generation: number): Promise<void> {
+export async function recordAccountReady(
+  db: Db,
+  { id, generation }: Pick<AccountRow, 'id' | 'generation'>,
+): Promise<void> {
   await db
     .update(upstreamAccounts)
     .set({ state: 'ready', updatedAt: sql`now()` })
-    .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.generation, generation)))
+    .where(isGeneration(id, generation))
 }
 
 /** The upstream's name for the user, learnt from a session it made; it stands in registration links. */
-export async function recordUpstreamUserId(db: Db, userId: string, upstreamUserId: string): Promise<void> {
+export async function recordUpstreamUserId(db: Db, id: string, upstreamUserId: string): Promise<void> {
   await db
     .update(upstreamAccounts)
     .set({ upstreamUserId })
     .where(
       and(
-        eq(upstreamAccounts.userId, userId),
+        eq(upstreamAccounts.id, id),
         eq(upstreamAccounts.kind, 'anonymous'),
         isNull(upstreamAccounts.upstreamUserId),
       ),
@@ -145,46 +224,51 @@ export async function countSealed(db: Db): Promise<Map<string, number>> {
   return new Map(rows.map(row => [row.keyId, row.n]))
 }
 
-/** Tokens sealed with another key than this one, in the order of their users after `after`. */
+export interface SealedRow {
+  id: string
+  userId: string
+  sealedToken: string
+}
+
+/** Tokens sealed with another key than this one, in the order of their accounts after `after`. */
 export async function sealedOtherwise(
   db: Db,
   sealingKey: string,
   after: string | undefined,
   limit: number,
-): Promise<{ userId: string; sealedToken: string }[]> {
+): Promise<SealedRow[]> {
+  const { id, userId, sealedToken } = upstreamAccounts
   const rows = await db
-    .select({ userId: upstreamAccounts.userId, sealedToken: upstreamAccounts.sealedToken })
+    .select({ id, userId, sealedToken })
     .from(upstreamAccounts)
-    .where(
-      and(
-        isNotNull(upstreamAccounts.sealedToken),
-        ne(keyId, sealingKey),
-        after ? gt(upstreamAccounts.userId, after) : undefined,
-      ),
-    )
-    .orderBy(upstreamAccounts.userId)
+    .where(and(isNotNull(sealedToken), ne(keyId, sealingKey), after ? gt(id, after) : undefined))
+    .orderBy(id)
     .limit(limit)
-  return rows.map(row => ({ userId: row.userId, sealedToken: row.sealedToken! }))
+  return rows.map(row => ({ ...row, sealedToken: row.sealedToken! }))
 }
 
 /** The same token under another seal; false when a new one has taken its place meanwhile, which stays. */
-export async function replaceSeal(db: Db, userId: string, from: string, to: string): Promise<boolean> {
+export async function replaceSeal(db: Db, { id, sealedToken }: SealedRow, to: string): Promise<boolean> {
   const rows = await db
     .update(upstreamAccounts)
     .set({ sealedToken: to, updatedAt: sql`now()` })
-    .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.sealedToken, from)))
-    .returning({ userId: upstreamAccounts.userId })
+    .where(and(eq(upstreamAccounts.id, id), eq(upstreamAccounts.sealedToken, sealedToken)))
+    .returning({ id: upstreamAccounts.id })
   return rows.length > 0
+}
+
+export function listAccounts(db: Db, userId: string): Promise<AccountRow[]> {
+  return db.select().from(upstreamAccounts).where(eq(upstreamAccounts.userId, userId))
 }
 
 /** Makes another user the owner of an account. Its token is sealed for that one already. */
 export async function giveAccount(
   db: Db,
-  fromUserId: string,
-  to: { userId: string; sealedToken: string | null },
+  id: string,
+  to: { userId: string; sealedToken: string | null; serves: boolean },
 ): Promise<void> {
   await db
     .update(upstreamAccounts)
     .set({ ...to, mintingUntil: null, updatedAt: sql`now()` })
-    .where(eq(upstreamAccounts.userId, fromUserId))
+    .where(eq(upstreamAccounts.id, id))
 }

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
   type AccountRow,
@@ -6,13 +5,16 @@ import {
   findAccount,
   findAccounts,
   giveAccount,
-  keepGuestToken,
+  type Holder,
   linkToken,
+  listAccounts,
+  loadAccount,
+  newestSessions,
   recordAccountReady,
   recordAccountTrouble,
   recordUpstreamUserId,
   storeToken,
-  unlinkToken,
+  unlinkTokens,
 } from '../../db/accounts.ts'
 import type { Db } from '../../db/client.ts'
 import { budgetSpentUntil, claimMint, countUnknownMints, recordMint } from '../../db/mints.ts'
@@ -23,35 +25,38 @@ import { type Failure, mayHaveArrived, type Outcome } from '../upstream/failures
 import { type Account, problemOf, userProblem } from '../user-states.ts'
 import { type TokenVault, VaultError } from './token-vault.ts'
 
-/** On whose behalf, and from which kind of app, a call is made. */
-export interface Caller {
-  userId: string
+/** On whose behalf, in which of their accounts, and from which kind of app, a call is made. */
+export interface Caller extends Holder {
   platform: string
 }
 
 export interface Accounts {
   /**
-   * Calls the upstream with the caller's token. A dead token is replaced once for everybody who noticed, and the
-   * call, which was not accepted, is made once more. Never throws for what the upstream answers.
+   * Calls the upstream with the caller's token, and tells which account it is of; null: the shared one. A dead token
+   * is replaced once for everybody who noticed, and the call, which was not accepted, is made once more. Never throws
+   * for what the upstream answers.
    */
-  call<T>(caller: Caller, send: (credential: Credential) => Promise<Outcome<T>>): Promise<Outcome<T>>
+  call<T>(
+    caller: Caller,
+    send: (credential: Credential, accountId: string | null) => Promise<Outcome<T>>,
+  ): Promise<Outcome<T>>
   /** A failure in words for this user. */
-  problem(failure: Failure, userId: string, language: string): Promise<Problem>
+  problem(failure: Failure, holder: Holder, language: string): Promise<Problem>
   /** The same for a problem whose code is known already. */
-  userProblem(code: ProblemCode, userId: string, language: string): Promise<Problem>
+  userProblem(code: ProblemCode, holder: Holder, language: string): Promise<Problem>
   /** The value, or the failure as an error that a client is told of. */
-  valueOrThrow<T>(outcome: Outcome<T>, userId: string, language: string): Promise<T>
-  learnUpstreamUserId(userId: string, upstreamUserId: string): Promise<void>
-  status(userId: string): Promise<UpstreamStatus>
+  valueOrThrow<T>(outcome: Outcome<T>, holder: Holder, language: string): Promise<T>
+  learnUpstreamUserId(accountId: string, upstreamUserId: string): Promise<void>
+  status(holder: Holder): Promise<UpstreamStatus>
   /**
-   * Lets the user's own token serve this user from now on. Throws `invalid_request` when the upstream does not take
-   * it, and changes nothing when the upstream cannot be asked.
+   * Lets the user's own token serve this user from now on; projects stay in the account that they live in. Throws
+   * `invalid_request` when the upstream does not take it, and changes nothing when the upstream cannot be asked.
    */
   link(caller: Caller, token: string, language: string): Promise<void>
-  /** Back to the token that served the user before. */
+  /** Forgets every token that the user has linked. Projects that live there wait until it is linked again. */
   unlink(userId: string): Promise<void>
-  /** Gives a user's upstream account to one that has none, sealed anew for its owner; false when that one has. */
-  handOver(tx: Db, fromUserId: string, toUserId: string): Promise<boolean>
+  /** Gives a user's upstream accounts to another, sealed anew for it. What serves that one goes on serving. */
+  handOver(tx: Db, fromUserId: string, toUserId: string): Promise<void>
 }
 
 export interface UpstreamStatus {
@@ -60,15 +65,17 @@ export interface UpstreamStatus {
   retryAt?: string
 }
 
-/** `refused`: the upstream would not take this token the last time. `shared`: it is nobody's to renew. */
-type Held =
-  | { kind: 'ok'; value: { token: string; generation: number; refused: boolean; shared?: true } }
-  | Failure
+/** `refused`: the upstream would not take this token the last time. */
+type Held = Outcome<{ token: string; account: Named | null; refused: boolean }>
+/** The account that a token is of. The shared one has no name: its token is nobody's to renew. */
+type Named = Pick<AccountRow, 'id' | 'generation' | 'serves'>
 
 const MINT_WAIT_MS = 20_000
 const MAX_WAIT_IN_REQUEST_MS = 10_000
 const STORE_WAIT_MS = 15_000
 const HOUR_MS = 3_600_000
+/** How many sessions of an account a new token is tried on: the upstream may have forgotten one. */
+const SESSIONS_TRIED = 3
 
 /** A usable upstream token for each user (upstream-contract §2.1, §5). */
 export function createAccounts(options: {
@@ -86,24 +93,36 @@ export function createAccounts(options: {
 }): Accounts {
   const { db, vault, upstream, sharedToken, webUrl, mintsPerWeek } = options
   const renewals = new Map<string, Promise<Held>>()
-  const find = gather(0, (userIds: string[]) => findAccounts(db, userIds))
+  const findAll = gather(0, (holders: Holder[]) => findAccounts(db, holders))
   const spentUntil = gather(0, async (userIds: string[]) => {
     const until = await budgetSpentUntil(db, mintsPerWeek)
     return userIds.map(() => until)
   })
 
+  async function find(holder: Holder): Promise<AccountRow | 'shared' | undefined> {
+    const account = await findAll(holder)
+    if (!sharedToken || holder.accountId) return account
+    return holder.accountId === undefined && account?.kind === 'linked' ? account : 'shared'
+  }
+
   async function hold(caller: Caller): Promise<Held> {
-    const account = await find(caller.userId)
-    if (sharedToken && account?.kind !== 'linked')
-      return { kind: 'ok', value: { token: sharedToken, generation: 0, refused: false, shared: true } }
-    return account && isUsable(account) ? open(account) : renew(caller, account?.generation ?? 0)
+    const account = await find(caller)
+    if (account === 'shared')
+      return { kind: 'ok', value: { token: sharedToken!, account: null, refused: false } }
+    // An account that is gone has no other in its place.
+    if (!account && caller.accountId) return { kind: 'auth' }
+    if (account && isUsable(account)) return open(account)
+    const renewed = await renew(caller, account)
+    const isServed = renewed.kind !== 'ok' || renewed.value.account?.serves
+    // Who has linked an account while this token was asked for is served by that one.
+    return caller.accountId || isServed ? renewed : hold(caller)
   }
 
   function open(account: AccountRow): Held {
-    const { sealedToken, userId, generation, state } = account
+    const { sealedToken, userId, state } = account
     try {
       const token = vault.open(sealedToken!, userId)
-      return { kind: 'ok', value: { token, generation, refused: state === 'reauth_required' } }
+      return { kind: 'ok', value: { token, account, refused: state === 'reauth_required' } }
     } catch (error) {
       if (!(error instanceof VaultError)) throw error
       options.onError?.(error)
@@ -114,24 +133,26 @@ export function createAccounts(options: {
     }
   }
 
-  /** The token after `generation`. However many calls notice a dead token, this instance asks once. */
-  function renew(caller: Caller, generation: number): Promise<Held> {
-    const key = `${caller.userId}:${generation}`
+  /** The account's next token. However many calls notice a dead token, this instance asks once. */
+  function renew(caller: Caller, dead: Named | undefined): Promise<Held> {
+    const key = dead ? `${dead.id}:${dead.generation}` : caller.userId
     let renewal = renewals.get(key)
     if (!renewal) {
-      renewal = renewOnce(caller, generation).finally(() => renewals.delete(key))
+      renewal = renewOnce(caller, dead).finally(() => renewals.delete(key))
       renewals.set(key, renewal)
     }
     return renewal
   }
 
-  async function renewOnce(caller: Caller, generation: number): Promise<Held> {
+  async function renewOnce(caller: Caller, dead: Named | undefined): Promise<Held> {
     // The client id is stored before the first call: a repeated mint with another one would burn a second quota.
-    let account = await ensureAccount(db, caller.userId, randomUUID())
-    for (const end = Date.now() + MINT_WAIT_MS; ; account = (await findAccount(db, caller.userId))!) {
+    const { id, generation } = dead ?? { id: (await ensureAccount(db, caller.userId)).id, generation: 0 }
+    for (const end = Date.now() + MINT_WAIT_MS; ; ) {
+      const account = await loadAccount(db, id)
+      if (!account) return { kind: 'auth' }
       if (account.generation > generation && account.sealedToken) return open(account)
       if (account.kind === 'linked') {
-        await recordAccountTrouble(db, caller.userId, generation, { state: 'reauth_required' })
+        await recordAccountTrouble(db, account, { state: 'reauth_required' })
         return { kind: 'auth' }
       }
       // One account that is refused whatever its token must not use up the tokens of all.
@@ -139,7 +160,7 @@ export function createAccounts(options: {
       const wait = account.retryAt ? account.retryAt.getTime() - Date.now() : 0
       if (account.state === 'rate_limited' && wait > 0) return { kind: 'rate_limited', retryAfterMs: wait }
       const budget = { perWeek: mintsPerWeek, renewal: account.sealedToken !== null }
-      const claim = await claimMint(db, caller.userId, generation, budget)
+      const claim = await claimMint(db, { id, generation }, budget)
       if (claim && 'spentUntil' in claim) return budgetSpent(claim.spentUntil)
       if (claim) return mint(caller, account, claim.id)
       if (Date.now() > end) return { kind: 'transient', delivered: 'no', cause: 'timeout' }
@@ -149,7 +170,7 @@ export function createAccounts(options: {
 
   /** Asks for a token, which the row `mintId` says already, and writes down what came of it. */
   async function mint(caller: Caller, account: AccountRow, mintId: string): Promise<Held> {
-    const { userId, platform } = caller
+    const { platform } = caller
     const isFirst = account.sealedToken === null
     const ask = () => upstream.mintToken({ clientId: account.clientId, platform })
     let outcome = await ask()
@@ -163,15 +184,21 @@ export function createAccounts(options: {
     }
     if (outcome.kind === 'ok') {
       const { token, userId: upstreamUserId, expiresAt } = outcome.value
-      const minted = { sealedToken: vault.seal(token, userId), tokenExpiresAt: expiresAt }
       const stored = await keep(async () => {
         await recordMint(db, mintId, 'delivered')
-        return storeToken(db, userId, account.generation, { ...minted, upstreamUserId })
+        // A guest may have joined an account meanwhile, and taken this one along.
+        const { userId } = (await loadAccount(db, account.id)) ?? account
+        const sealedToken = vault.seal(token, userId)
+        return storeToken(
+          db,
+          { ...account, userId },
+          { sealedToken, tokenExpiresAt: expiresAt, upstreamUserId },
+        )
       })
-      if (stored) return { kind: 'ok', value: { token, generation: account.generation + 1, refused: false } }
-      // The user has linked an account meanwhile, and that is what serves.
-      await keep(() => keepGuestToken(db, userId, minted))
-      return open((await findAccount(db, userId))!)
+      if (stored) return { kind: 'ok', value: { token, account: stored, refused: false } }
+      // Another token has taken its place meanwhile.
+      const current = await loadAccount(db, account.id)
+      return current?.sealedToken ? open(current) : { kind: 'auth' }
     }
     if (mayHaveArrived(outcome)) {
       // Another one would be a second of the same week. The same client id may get its token again, a little later.
@@ -185,83 +212,93 @@ export function createAccounts(options: {
       await rest(account, retryAfterMs)
       return { kind: 'rate_limited', retryAfterMs }
     }
-    await recordAccountTrouble(db, userId, account.generation, {})
+    await recordAccountTrouble(db, account, {})
     return outcome
   }
 
   /** Nobody asks for this account's token before then. */
-  const rest = ({ userId, generation }: AccountRow, ms: number) =>
-    recordAccountTrouble(db, userId, generation, {
+  const rest = (account: AccountRow, ms: number) =>
+    recordAccountTrouble(db, account, {
       state: 'rate_limited',
       retryAt: new Date(Date.now() + ms),
     })
 
-  async function describe(userId: string): Promise<Account> {
-    const account = await findAccount(db, userId)
-    if (sharedToken && account?.kind !== 'linked') return { kind: 'shared', upstreamUserId: null }
+  async function describe(holder: Holder): Promise<Account> {
+    const account = await find(holder)
+    if (account === 'shared') return { kind: 'shared', upstreamUserId: null }
     return { kind: account?.kind ?? 'anonymous', upstreamUserId: account?.upstreamUserId ?? null }
   }
 
-  const problem = async (failure: Failure, userId: string, language: string) =>
-    problemOf(failure, await describe(userId), language, webUrl)
+  const problem = async (failure: Failure, holder: Holder, language: string) =>
+    problemOf(failure, await describe(holder), language, webUrl)
 
-  async function valueOrThrow<T>(outcome: Outcome<T>, userId: string, language: string): Promise<T> {
+  async function valueOrThrow<T>(outcome: Outcome<T>, holder: Holder, language: string): Promise<T> {
     if (outcome.kind === 'ok') return outcome.value
-    const { code, detail, retryAfterMs, userState } = await problem(outcome, userId, language)
+    const { code, detail, retryAfterMs, userState } = await problem(outcome, holder, language)
     throw new ProblemError(code, detail, {
       ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
       ...(userState ? { userState } : {}),
     })
   }
 
+  /**
+   * Which of the user's accounts a token is of, as nothing upstream says so: the one whose sessions it opens. A guest
+   * who has registered (upstream-contract §2.3) and an account whose token has changed are found that way.
+   */
+  async function accountOfToken(credential: Credential, userId: string, language: string) {
+    for (const { accountId, sessionId } of await newestSessions(db, userId, SESSIONS_TRIED)) {
+      const state = await upstream.state(credential, { sessionId })
+      if (state.kind === 'ok') return accountId
+      if (!NOT_ITS_SESSION.has(state.kind)) await valueOrThrow(state, { userId }, language)
+    }
+    return null
+  }
+
   return {
     problem,
 
-    userProblem: async (code, userId, language) =>
-      userProblem(code, await describe(userId), language, webUrl),
+    userProblem: async (code, holder, language) =>
+      userProblem(code, await describe(holder), language, webUrl),
 
     async call(caller, send) {
+      const { platform } = caller
       const held = await hold(caller)
       if (held.kind !== 'ok') return held
-      const { token, generation, refused, shared } = held.value
-      const outcome = await send({ token, platform: caller.platform })
+      const { token, account, refused } = held.value
+      const outcome = await send({ token, platform }, account?.id ?? null)
+      if (outcome.kind === 'auth' && !account) options.onSharedRefused?.()
+      if (!account) return outcome
       // Only a note: the next call makes it as well, and what the upstream did must not be lost over it.
-      if (outcome.kind === 'ok' && refused)
-        await recordAccountReady(db, caller.userId, generation).catch(() => {})
-      if (outcome.kind === 'auth' && shared) options.onSharedRefused?.()
-      if (outcome.kind !== 'auth' || shared) return outcome
-      const renewed = await renew(caller, generation)
+      if (outcome.kind === 'ok' && refused) await recordAccountReady(db, account).catch(() => {})
+      if (outcome.kind !== 'auth') return outcome
+      const renewed = await renew(caller, account)
       if (renewed.kind !== 'ok') return renewed
-      const again = await send({ token: renewed.value.token, platform: caller.platform })
-      if (again.kind === 'auth')
-        await recordAccountTrouble(db, caller.userId, renewed.value.generation, { state: 'reauth_required' })
+      const next = renewed.value.account
+      const again = await send({ token: renewed.value.token, platform }, next?.id ?? null)
+      if (again.kind === 'auth' && next) await recordAccountTrouble(db, next, { state: 'reauth_required' })
       return again
     },
 
     valueOrThrow,
 
-    async learnUpstreamUserId(userId, upstreamUserId) {
-      if (!sharedToken) await recordUpstreamUserId(db, userId, upstreamUserId)
-    },
+    learnUpstreamUserId: (accountId, upstreamUserId) => recordUpstreamUserId(db, accountId, upstreamUserId),
 
     async handOver(tx, fromUserId, toUserId) {
-      const account = await findAccount(tx, fromUserId)
-      if (!account) return true
-      if (await findAccount(tx, toUserId)) return false
-      const { sealedToken } = account
-      await giveAccount(tx, fromUserId, {
-        userId: toUserId,
-        sealedToken: sealedToken && vault.seal(vault.open(sealedToken, fromUserId), toUserId),
-      })
-      return true
+      const isServed = (await findAccount(tx, toUserId)) !== undefined
+      for (const { id, sealedToken, serves } of await listAccounts(tx, fromUserId))
+        await giveAccount(tx, id, {
+          userId: toUserId,
+          sealedToken: sealedToken && vault.seal(vault.open(sealedToken, fromUserId), toUserId),
+          serves: serves && !isServed,
+        })
     },
 
-    async status(userId) {
-      const account = await find(userId)
-      if (sharedToken && account?.kind !== 'linked') return { kind: 'shared', state: 'ready' }
-      if (!account?.sealedToken && account?.state !== 'rate_limited') {
+    async status(holder) {
+      const account = await find(holder)
+      if (account === 'shared') return { kind: 'shared', state: 'ready' }
+      if (!account?.sealedToken && account?.kind !== 'linked' && account?.state !== 'rate_limited') {
         // A guest who has no token yet could not get one now: better told here than at the first message.
-        const until = await spentUntil(userId)
+        const until = await spentUntil(holder.userId)
         if (until)
           return { kind: account?.kind ?? 'none', state: 'rate_limited', retryAt: until.toISOString() }
       }
@@ -278,13 +315,16 @@ export function createAccounts(options: {
       const outcome = await upstream.credits({ token, platform })
       if (outcome.kind === 'auth')
         throw new ProblemError('invalid_request', 'NemoVideo does not accept this token.')
-      await valueOrThrow(outcome, userId, language)
-      await linkToken(db, userId, { clientId: randomUUID(), sealedToken: vault.seal(token, userId) })
+      await valueOrThrow(outcome, { userId }, language)
+      const accountId = await accountOfToken({ token, platform }, userId, language)
+      await linkToken(db, userId, vault.seal(token, userId), accountId)
     },
 
-    unlink: userId => unlinkToken(db, userId),
+    unlink: userId => unlinkTokens(db, userId),
   }
 }
+
+const NOT_ITS_SESSION: ReadonlySet<Failure['kind']> = new Set(['session', 'refused', 'rejected', 'not_found'])
 
 const budgetSpent = (until: Date): Failure => ({
   kind: 'rate_limited',
