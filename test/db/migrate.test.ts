@@ -80,7 +80,7 @@ t.test('a log from before it was divided into days goes on without a gap', async
     await log.close()
     await database.close()
   })
-  t.equal(log.epoch, 'before', 'cursors from before go on')
+  t.not(log.epoch, 'before', 'nobody knows whether it has gone backwards')
   const all = await follow(t, log, id!, log.cursor(id!, 0))
   const some = await follow(t, log, id!, log.cursor(id!, 250))
   await write(log, id!, 401, 402)
