@@ -61,19 +61,36 @@ export async function ensureAccount(db: Db, userId: string): Promise<AccountRow>
   return (await findAccount(db, userId))!
 }
 
-/** The token after `generation`, sealed for `userId`; null when it was not stored. */
-export async function storeToken(
-  db: Db,
-  { id, userId, generation }: Pick<AccountRow, 'id' | 'userId' | 'generation'>,
-  token: { sealedToken: string; tokenExpiresAt: Date | null; upstreamUserId: string | null },
-): Promise<Pick<AccountRow, 'id' | 'generation' | 'serves'> | null> {
-  const { id: rowId, generation: after, serves } = upstreamAccounts
+type Minted = Pick<AccountRow, 'sealedToken' | 'tokenExpiresAt' | 'upstreamUserId'>
+
+/** The token after the account's generation, sealed for its user; null when it was not stored. */
+export async function storeToken(db: Db, account: AccountRow, token: Minted): Promise<AccountRow | null> {
+  const { id, userId, generation } = account
   const [row] = await db
     .update(upstreamAccounts)
     .set({ ...token, ...renewed })
     .where(and(eq(upstreamAccounts.userId, userId), isGeneration(id, generation)))
-    .returning({ id: rowId, generation: after, serves })
+    .returning()
   return row ?? null
+}
+
+/** The same for a token that turned out to be of a new account: only the user can bring one for the old one. */
+export function storeTokenOfAnother(db: Db, account: AccountRow, token: Minted): Promise<AccountRow | null> {
+  const { id, userId, clientId, generation } = account
+  return db.transaction(async tx => {
+    await lockAccounts(tx, userId)
+    const same = and(eq(upstreamAccounts.userId, userId), isGeneration(id, generation))
+    const { serves } = upstreamAccounts
+    const [before] = await tx.select({ serves }).from(upstreamAccounts).where(same).for('update')
+    if (!before) return null
+    await tx.update(upstreamAccounts).set(forgotten).where(same)
+    const another = { id: randomUUIDv7(), userId, clientId, kind: 'anonymous', generation: 1 } as const
+    const [row] = await tx
+      .insert(upstreamAccounts)
+      .values({ ...another, ...before, ...token, state: 'ready' })
+      .returning()
+    return row!
+  })
 }
 
 const isGeneration = (id: string, generation: number) =>
@@ -85,6 +102,16 @@ const renewed = {
   retryAt: null,
   mintingUntil: null,
   updatedAt: sql`now()`,
+} as const
+
+/** An account that is the user's own and that we have no token for. */
+const forgotten = {
+  ...renewed,
+  kind: 'linked',
+  serves: false,
+  sealedToken: null,
+  tokenExpiresAt: null,
+  state: 'reauth_required',
 } as const
 
 /** A few sessions of each of the user's accounts, the newest first: they tell one account upstream from another. */
@@ -142,7 +169,7 @@ export async function unlinkTokens(db: Db, userId: string): Promise<void> {
     await lockAccounts(tx, userId)
     await tx
       .update(upstreamAccounts)
-      .set({ ...renewed, serves: false, sealedToken: null, state: 'reauth_required' })
+      .set(forgotten)
       .where(and(eq(upstreamAccounts.userId, userId), eq(upstreamAccounts.kind, 'linked')))
     if (await findAccount(tx, userId)) return
     const [anonymous] = await tx

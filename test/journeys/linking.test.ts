@@ -158,11 +158,20 @@ t.test('a guest registers, and links the account that its projects have moved to
   })
   sandbox.state.setCredits(userId, 700)
   const { token } = sandbox.state.reissueToken(userId)
+  t.match(
+    await edit(alice, project, 'Add calm background music'),
+    { state: 'failed', userState: { code: 'reauth_required', action: { kind: 'link_account' } } },
+    'the guest’s token is dead, and the next one is of a new guest',
+  )
+  const fresh = await alice.projectWithClip()
+  t.match(await edit(alice, fresh, 'Add calm background music'), { state: 'completed' })
+  t.match(await alice.get('/v1/me'), { upstream: { kind: 'anonymous', state: 'ready' } })
   await alice.put('/v1/me/upstream', { token })
   t.match(await edit(alice, project, 'Add calm background music'), { state: 'completed', outcome: 'edited' })
   t.match(await alice.get('/v1/credits'), { links: { topUp: String } })
-  await nothingBeganAnew(t, sandbox, alice, [project])
-  t.equal(sandbox.journal().filter(({ endpoint }) => endpoint === 'mint').length, 1)
+  t.match(await edit(alice, fresh, 'Add a title that says "Still a guest"'), { state: 'completed' })
+  await nothingBeganAnew(t, sandbox, alice, [project, fresh])
+  t.equal(sandbox.journal().filter(({ endpoint }) => endpoint === 'mint').length, 2)
 })
 
 t.test('an account is unlinked: its projects wait until it is linked again', async t => {

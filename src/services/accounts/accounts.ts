@@ -14,6 +14,7 @@ import {
   recordAccountTrouble,
   recordUpstreamUserId,
   storeToken,
+  storeTokenOfAnother,
   unlinkTokens,
 } from '../../db/accounts.ts'
 import type { Db } from '../../db/client.ts'
@@ -68,7 +69,7 @@ export interface UpstreamStatus {
 /** `refused`: the upstream would not take this token the last time. */
 type Held = Outcome<{ token: string; account: Named | null; refused: boolean }>
 /** The account that a token is of. The shared one has no name: its token is nobody's to renew. */
-type Named = Pick<AccountRow, 'id' | 'generation' | 'serves'>
+type Named = Pick<AccountRow, 'id' | 'generation'>
 
 const MINT_WAIT_MS = 20_000
 const MAX_WAIT_IN_REQUEST_MS = 10_000
@@ -109,13 +110,17 @@ export function createAccounts(options: {
     const account = await find(caller)
     if (account === 'shared')
       return { kind: 'ok', value: { token: sharedToken!, account: null, refused: false } }
+    if (account) return isUsable(account) ? open(account) : replace(caller, account)
     // An account that is gone has no other in its place.
-    if (!account && caller.accountId) return { kind: 'auth' }
-    if (account && isUsable(account)) return open(account)
+    return caller.accountId ? { kind: 'auth' } : replace(caller, await ensureAccount(db, caller.userId))
+  }
+
+  /** The account's next token, or that of the account which serves the caller by now. */
+  async function replace(caller: Caller, account: Named): Promise<Held> {
     const renewed = await renew(caller, account)
-    const isServed = renewed.kind !== 'ok' || renewed.value.account?.serves
-    // Who has linked an account while this token was asked for is served by that one.
-    return caller.accountId || isServed ? renewed : hold(caller)
+    if (caller.accountId) return renewed
+    const serving = await find(caller)
+    return serving && serving !== 'shared' && serving.id !== account.id ? hold(caller) : renewed
   }
 
   function open(account: AccountRow): Held {
@@ -134,8 +139,8 @@ export function createAccounts(options: {
   }
 
   /** The account's next token. However many calls notice a dead token, this instance asks once. */
-  function renew(caller: Caller, dead: Named | undefined): Promise<Held> {
-    const key = dead ? `${dead.id}:${dead.generation}` : caller.userId
+  function renew(caller: Caller, dead: Named): Promise<Held> {
+    const key = `${dead.id}:${dead.generation}`
     let renewal = renewals.get(key)
     if (!renewal) {
       renewal = renewOnce(caller, dead).finally(() => renewals.delete(key))
@@ -144,9 +149,7 @@ export function createAccounts(options: {
     return renewal
   }
 
-  async function renewOnce(caller: Caller, dead: Named | undefined): Promise<Held> {
-    // The client id is stored before the first call: a repeated mint with another one would burn a second quota.
-    const { id, generation } = dead ?? { id: (await ensureAccount(db, caller.userId)).id, generation: 0 }
+  async function renewOnce(caller: Caller, { id, generation }: Named): Promise<Held> {
     for (const end = Date.now() + MINT_WAIT_MS; ; ) {
       const account = await loadAccount(db, id)
       if (!account) return { kind: 'auth' }
@@ -184,19 +187,17 @@ export function createAccounts(options: {
     }
     if (outcome.kind === 'ok') {
       const { token, userId: upstreamUserId, expiresAt } = outcome.value
+      const isAnother = await isOfAnotherAccount({ token, platform }, account, upstreamUserId)
       const stored = await keep(async () => {
         await recordMint(db, mintId, 'delivered')
         // A guest may have joined an account meanwhile, and taken this one along.
         const { userId } = (await loadAccount(db, account.id)) ?? account
-        const sealedToken = vault.seal(token, userId)
-        return storeToken(
-          db,
-          { ...account, userId },
-          { sealedToken, tokenExpiresAt: expiresAt, upstreamUserId },
-        )
+        const minted = { sealedToken: vault.seal(token, userId), tokenExpiresAt: expiresAt, upstreamUserId }
+        const store = isAnother ? storeTokenOfAnother : storeToken
+        return store(db, { ...account, userId }, minted)
       })
-      if (stored) return { kind: 'ok', value: { token, account: stored, refused: false } }
-      // Another token has taken its place meanwhile.
+      if (stored && !isAnother) return { kind: 'ok', value: { token, account: stored, refused: false } }
+      // Another token has taken its place meanwhile, or nobody but the user has one for it.
       const current = await loadAccount(db, account.id)
       return current?.sealedToken ? open(current) : { kind: 'auth' }
     }
@@ -245,13 +246,24 @@ export function createAccounts(options: {
    * Which of the user's accounts a token is of, as nothing upstream says so: the one whose sessions it opens. A guest
    * who has registered (upstream-contract §2.3) and an account whose token has changed are found that way.
    */
-  async function accountOfToken(credential: Credential, userId: string, language: string) {
+  async function accountOfToken(credential: Credential, userId: string): Promise<Outcome<string | null>> {
     for (const { accountId, sessionId } of await newestSessions(db, userId, SESSIONS_TRIED)) {
       const state = await upstream.state(credential, { sessionId })
-      if (state.kind === 'ok') return accountId
-      if (!NOT_ITS_SESSION.has(state.kind)) await valueOrThrow(state, { userId }, language)
+      if (state.kind === 'ok') return { kind: 'ok', value: accountId }
+      if (!NOT_ITS_SESSION.has(state.kind)) return state
     }
-    return null
+    return { kind: 'ok', value: null }
+  }
+
+  /** A guest who has registered is no guest any more: the same client id gets the token of a new one. */
+  async function isOfAnotherAccount(
+    credential: Credential,
+    known: AccountRow,
+    upstreamUserId: string | null,
+  ) {
+    if (!known.upstreamUserId || !upstreamUserId || known.upstreamUserId === upstreamUserId) return false
+    const found = await accountOfToken(credential, known.userId)
+    return found.kind === 'ok' && found.value === null
   }
 
   return {
@@ -271,7 +283,7 @@ export function createAccounts(options: {
       // Only a note: the next call makes it as well, and what the upstream did must not be lost over it.
       if (outcome.kind === 'ok' && refused) await recordAccountReady(db, account).catch(() => {})
       if (outcome.kind !== 'auth') return outcome
-      const renewed = await renew(caller, account)
+      const renewed = await replace(caller, account)
       if (renewed.kind !== 'ok') return renewed
       const next = renewed.value.account
       const again = await send({ token: renewed.value.token, platform }, next?.id ?? null)
@@ -316,7 +328,8 @@ export function createAccounts(options: {
       if (outcome.kind === 'auth')
         throw new ProblemError('invalid_request', 'NemoVideo does not accept this token.')
       await valueOrThrow(outcome, { userId }, language)
-      const accountId = await accountOfToken({ token, platform }, userId, language)
+      const found = await accountOfToken({ token, platform }, userId)
+      const accountId = await valueOrThrow(found, { userId }, language)
       await linkToken(db, userId, vault.seal(token, userId), accountId)
     },
 
