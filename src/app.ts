@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config.ts'
-import { sweepAccounts } from './db/accounts.ts'
+import { sweepAccounts } from './db/account-links.ts'
 import { openDatabase } from './db/client.ts'
 import { readEpoch } from './db/event-epoch.ts'
 import { sweepKeys } from './db/idempotency.ts'

@@ -1,6 +1,6 @@
 import type { TokenKey } from '../../config.ts'
-import { countSealed, replaceSeal, sealedOtherwise } from '../../db/accounts.ts'
 import type { Db } from '../../db/client.ts'
+import { countSealed, replaceSeal, sealedOtherwise } from '../../db/seals.ts'
 import { createTokenVault, VaultError } from './token-vault.ts'
 
 const BATCH = 100

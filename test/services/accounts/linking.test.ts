@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import t from 'tap'
-import { listAccounts, sweepAccounts } from '../../../src/db/accounts.ts'
+import { listAccounts, sweepAccounts } from '../../../src/db/account-links.ts'
 import { loadProject } from '../../../src/db/projects.ts'
 import type { Caller } from '../../../src/services/accounts/accounts.ts'
 import type { Credential } from '../../../src/services/upstream/client.ts'
