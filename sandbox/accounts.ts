@@ -46,6 +46,23 @@ export function issueToken({ world, save, settings }: Backend, credits = setting
   return { token: account.token, userId: account.userId }
 }
 
+/**
+ * Another token for an account that there is: a guest's once it has registered (§2.3), or for one that was lost. The
+ * one before is dead, and nobody can mint for the account any more.
+ */
+export function reissueToken({ world, save }: Backend, userId: string) {
+  const account = world.accounts.find(one => one.userId === userId)
+  if (!account) throw new TypeError(`no account is called ${userId}`)
+  Object.assign(account, {
+    clientId: null,
+    token: newToken(),
+    expiresAt: Date.now() + WEEK_MS,
+    revoked: false,
+  })
+  save()
+  return { token: account.token, userId }
+}
+
 /** The account of a Bearer token, or the envelope that refuses it: code 1001 under HTTP 200 (§5). */
 export function authenticate({ world }: Backend, { req }: Call): Account | Reply {
   const token = /^Bearer (\S+)$/.exec(req.headers.authorization ?? '')?.[1]

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { issueToken } from './accounts.ts'
+import { issueToken, reissueToken } from './accounts.ts'
 import type { Backend } from './context.ts'
 import type { Fault } from './fault.ts'
 import { json, parseObject, readText, send } from './http.ts'
@@ -21,10 +21,16 @@ export async function door(backend: Backend, req: IncomingMessage, res: ServerRe
       faults.clear()
       return send(res, { status: 204 })
     case 'POST /__sandbox/tokens':
-      return send(
-        res,
-        json(201, issueToken(backend, typeof body?.credits === 'number' ? body.credits : undefined)),
-      )
+      try {
+        const { credits, userId } = body ?? {}
+        const issued =
+          typeof userId === 'string'
+            ? reissueToken(backend, userId)
+            : issueToken(backend, typeof credits === 'number' ? credits : undefined)
+        return send(res, json(201, issued))
+      } catch (error) {
+        return send(res, json(400, { detail: (error as Error).message }))
+      }
     case 'POST /__sandbox/faults':
       try {
         if (!body) throw new TypeError('the body is no JSON object')

@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { issueToken } from './accounts.ts'
+import { issueToken, reissueToken } from './accounts.ts'
 import type { Backend } from './context.ts'
 import { dispatch } from './dispatch.ts'
 import { door } from './door.ts'
@@ -33,6 +33,8 @@ export interface SandboxState {
   session(id: string): Session | undefined
   /** A registered account's token; nobody can mint it again. */
   issueToken(credits?: number): { token: string; userId: string }
+  /** Another token for an account, as if a guest had registered; the one before is dead. */
+  reissueToken(userId: string): { token: string; userId: string }
   setCredits(userId: string | 'all', credits: number): void
   /** Makes any JSON text the session's draft, an XML string for instance. */
   setDraft(sessionId: string, text: string): void
@@ -78,6 +80,7 @@ export async function createSandbox(options: SandboxOptions = {}): Promise<Sandb
       world,
       session: id => world.sessions[id],
       issueToken: credits => issueToken(backend, credits),
+      reissueToken: userId => reissueToken(backend, userId),
       setCredits(userId, credits) {
         for (const account of world.accounts) {
           if (userId === 'all' || account.userId === userId) account.credits = credits

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config.ts'
+import { sweepAccounts } from './db/account-links.ts'
 import { openDatabase } from './db/client.ts'
 import { readEpoch } from './db/event-epoch.ts'
 import { sweepKeys } from './db/idempotency.ts'
@@ -197,6 +198,7 @@ export async function createApp(config: Config, urls: { database: string; upstre
     sweep: async () => {
       await sweepExpired(db)
       await sweepKeys(db)
+      await sweepAccounts(db)
       await uploads.sweepInterrupted(INTERRUPTED_UPLOAD_MS)
       await retention.runOnce()
     },

@@ -1,10 +1,15 @@
 /** `npm run keys -- new | status | rotate`: the keys that seal upstream tokens (docs/security.md, Keys). */
+import './fast-imports.ts'
 import { randomBytes } from 'node:crypto'
 import { type Config, ConfigError, readEnv, secretsOf, type TokenKey, toConfig } from './config.ts'
-import { type Database, openDatabase } from './db/client.ts'
+import type { Database } from './db/client.ts'
 import { DatabaseUnreachableError, waitForDatabase } from './db/wait.ts'
 import { guard, protect } from './scrub.ts'
-import { type KeyStatus, keyStatus, rotate } from './services/accounts/rotation.ts'
+import type { KeyStatus } from './services/accounts/rotation.ts'
+
+// Only what is imported from here on is loaded quickly.
+const { openDatabase } = await import('./db/client.ts')
+const { keyStatus, rotate } = await import('./services/accounts/rotation.ts')
 
 const USAGE = `Usage: npm run keys -- <command>
   new      prints a fresh key for TOKEN_KEYS

@@ -1,5 +1,8 @@
+import './fast-imports.ts'
 import { readEnv, toConfig } from './config.ts'
-import { migrate } from './db/migrate.ts'
+
+// Only what is imported from here on is loaded quickly.
+const { migrate } = await import('./db/migrate.ts')
 
 const config = toConfig(readEnv())
 const embedded = config.database.url

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import { type Env, readEnv, toConfig } from '../src/config.ts'
+import { linkToken, listAccounts } from '../src/db/account-links.ts'
 import { findAccount, storeToken } from '../src/db/accounts.ts'
 import type { Db } from '../src/db/client.ts'
 import { keyStatus, rotate } from '../src/services/accounts/rotation.ts'
@@ -109,7 +110,7 @@ t.test('a token that a gateway renews meanwhile stays', async t => {
   let rotating: ReturnType<typeof rotate> | undefined
   await db.transaction(async tx => {
     const token = { sealedToken: renewed, tokenExpiresAt: null, upstreamUserId: null }
-    await storeToken(tx, alice, 1, token)
+    await storeToken(tx, (await findAccount(tx, alice))!, token)
     rotating = rotate(db, [NEW, OLD])
     // It has read the row as it was before, and waits for this transaction to write it.
     for (let waits = 0; waits === 0; )
@@ -123,6 +124,20 @@ t.test('a token that a gateway renews meanwhile stays', async t => {
   t.equal(await sealOf(db, alice), renewed)
   t.match(await findAccount(db, alice), { generation: 2 })
   t.match(await rotate(db, [NEW, OLD]), { resealed: 1 }, 'and the next one seals it again')
+})
+
+t.test('the tokens of accounts that do not serve their user are sealed again too', async t => {
+  const { database } = await testDatabase(t)
+  const { db } = database
+  const [alice] = (await sealFor(db, 1)) as [string]
+  await linkToken(db, alice, createTokenVault([OLD]).seal('nmv_usr_own', alice), null)
+  t.match(await keyStatus(db, [NEW, OLD]), [{ tokens: 0 }, { tokens: 2 }])
+  t.match(await rotate(db, [NEW, OLD]), { resealed: 2, unopened: [] })
+  const tokens = (await listAccounts(db, alice)).map(({ sealedToken }) => sealedToken!)
+  t.same(
+    new Set(tokens.map(sealed => createTokenVault([NEW]).open(sealed, alice))),
+    new Set([`nmv_usr_${alice}`, 'nmv_usr_own']),
+  )
 })
 
 t.test('two rotations at once do no harm', async t => {

@@ -11,13 +11,13 @@ export async function readEpoch(db: Db): Promise<string> {
 
 /**
  * The epoch of the log, a new one if the database is not the one that it belonged to: a restored dump has other
- * object ids or another cluster; a restored base backup and a promoted standby are on another timeline.
+ * object ids or another cluster; a restored base backup and a promoted standby are on another timeline. So may be
+ * one that does not say yet to which it belongs: the backup of before it said so, after cursors were given away.
  */
 export async function confirmEpoch(db: Db): Promise<string> {
   const identity = await readIdentity(db)
   await db.execute(sql`
-    update log_epoch set identity = ${identity},
-      epoch = case when identity is null then epoch else ${NEW_EPOCH} end
+    update log_epoch set identity = ${identity}, epoch = ${NEW_EPOCH}
     where identity is distinct from ${identity}`)
   return readEpoch(db)
 }

@@ -61,14 +61,6 @@ export async function giveEverything(db: Db, from: string, to: string): Promise<
   await db.execute(sql`update uploads set user_id = ${to} where user_id = ${from}`)
 }
 
-/** From now on a user's projects live in that user's account upstream, whoever they belong to. Says how many do. */
-export async function keepAccountOf(db: Db, userId: string): Promise<number> {
-  const kept = await db.execute(
-    sql`update projects set account_user_id = ${userId} where user_id = ${userId} and session_id is not null`,
-  )
-  return kept.rowCount ?? 0
-}
-
 export async function deleteUser(db: Db, userId: string): Promise<void> {
   await db.delete(users).where(eq(users.id, userId))
 }

@@ -48,6 +48,8 @@ export function listen(
       connectionTimeoutMillis: answerMs,
       query_timeout: answerMs,
       keepAlive: true,
+      // What is announced does not wait for the announcement before, and pg 9 keeps no queue for it.
+      pipeline: true,
     })
     const lost = new AbortController()
     const over = AbortSignal.any([lost.signal, closing.signal])

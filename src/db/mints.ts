@@ -1,4 +1,5 @@
 import { and, count, desc, eq, gt, isNull, lt, ne, or, sql } from 'drizzle-orm'
+import type { AccountRow } from './accounts.ts'
 import type { Db } from './client.ts'
 import { mintLimit, mints, upstreamAccounts } from './schema.ts'
 
@@ -11,23 +12,22 @@ const WEEK = sql`now() - interval '7 days'`
 export type MintClaim = { id: string } | { spentUntil: Date } | null
 
 /**
- * For the one caller that may ask for the token after `generation`: writes down that it does, within the budget of
+ * For the one caller that may ask for the account's next token: writes down that it does, within the budget of
  * `perWeek`, to which a `renewal` is not held: the backend counts it for its client id. The claim ends by itself
  * after 40 s; null when another caller holds it.
  */
 export function claimMint(
   db: Db,
-  userId: string,
-  generation: number,
+  { id, generation }: Pick<AccountRow, 'id' | 'generation'>,
   budget: { perWeek: number; renewal: boolean },
 ): Promise<MintClaim> {
   return db.transaction(async tx => {
     const [account] = await tx
-      .select({ clientId: upstreamAccounts.clientId })
+      .select({ userId: upstreamAccounts.userId, clientId: upstreamAccounts.clientId })
       .from(upstreamAccounts)
       .where(
         and(
-          eq(upstreamAccounts.userId, userId),
+          eq(upstreamAccounts.id, id),
           eq(upstreamAccounts.generation, generation),
           or(isNull(upstreamAccounts.mintingUntil), lt(upstreamAccounts.mintingUntil, sql`now()`)),
         ),
@@ -46,10 +46,10 @@ export function claimMint(
         mints: sql`${upstreamAccounts.mints} + 1`,
         updatedAt: sql`now()`,
       })
-      .where(eq(upstreamAccounts.userId, userId))
+      .where(eq(upstreamAccounts.id, id))
     const [mint] = await tx
       .insert(mints)
-      .values({ userId, clientId: account.clientId, outcome: 'unknown' })
+      .values({ ...account, outcome: 'unknown' })
       .returning({ id: mints.id })
     return mint!
   })

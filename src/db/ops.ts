@@ -76,6 +76,7 @@ export const opsUploads = ops.table('uploads', {
 })
 
 export const opsAccounts = ops.table('accounts', {
+  id: uuid().notNull(),
   userId: uuid('user_id').notNull(),
   userKind: text('user_kind').notNull(),
   kind: text().notNull(),
@@ -88,6 +89,7 @@ export const opsAccounts = ops.table('accounts', {
   mintingUntil: at('minting_until'),
   createdAt: at('created_at').notNull(),
   updatedAt: at('updated_at').notNull(),
+  serves: boolean().notNull(),
 })
 
 export interface Page {
@@ -100,7 +102,7 @@ export interface Page {
 export const listRenders = (db: Db, page: Page) => list(db, opsRenders, opsRenders.id, page)
 export const listRuns = (db: Db, page: Page) => list(db, opsRuns, opsRuns.id, page)
 export const listUploads = (db: Db, page: Page) => list(db, opsUploads, opsUploads.id, page)
-export const listAccounts = (db: Db, page: Page) => list(db, opsAccounts, opsAccounts.userId, page)
+export const listAccounts = (db: Db, page: Page) => list(db, opsAccounts, opsAccounts.id, page)
 
 /** Newest first. */
 async function list<V extends PgTable>(db: Db, view: V, id: PgColumn, { after, limit, where }: Page) {

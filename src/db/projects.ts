@@ -101,7 +101,7 @@ export async function storeSession(
   db: Db,
   id: string,
   generation: number,
-  session: { sessionId: string; taskId: string },
+  session: { sessionId: string; taskId: string; accountId: string | null },
 ): Promise<boolean> {
   const rows = await db
     .update(projects)

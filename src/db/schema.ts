@@ -83,30 +83,37 @@ export const tickets = pgTable('tickets', {
   expiresAt: at('expires_at').notNull(),
 })
 
-/** The upstream identity of a user. `generation` grows with each new token: a caller renews the one it used. */
-export const upstreamAccounts = pgTable('upstream_accounts', {
-  userId: id('user_id')
-    .primaryKey()
-    .references(() => users.id, { onDelete: 'cascade' }),
-  kind: text({ enum: ['anonymous', 'linked'] }).notNull(),
-  clientId: uuid('client_id').notNull(),
-  sealedToken: text('sealed_token'),
-  tokenExpiresAt: at('token_expires_at'),
-  generation: integer().notNull().default(0),
-  /** The anonymous token of a user who linked an account: minting another one would use up the budget. */
-  guestSealedToken: text('guest_sealed_token'),
-  guestTokenExpiresAt: at('guest_token_expires_at'),
-  upstreamUserId: text('upstream_user_id'),
-  state: text({ enum: ['none', 'ready', 'reauth_required', 'rate_limited'] })
-    .notNull()
-    .default('none'),
-  retryAt: at('retry_at'),
-  /** A mint is on its way; until then nobody else asks. */
-  mintingUntil: at('minting_until'),
-  mints: integer().notNull().default(0),
-  createdAt: at('created_at').notNull().defaultNow(),
-  updatedAt: at('updated_at').notNull().defaultNow(),
-})
+/**
+ * The upstream identities of users, of which one `serves` each: what has no project yet happens in that one.
+ * `generation` grows with each new token: a caller renews the one it used.
+ */
+export const upstreamAccounts = pgTable(
+  'upstream_accounts',
+  {
+    id: id().primaryKey().defaultRandom(),
+    userId: owner(),
+    serves: boolean().notNull().default(true),
+    kind: text({ enum: ['anonymous', 'linked'] }).notNull(),
+    clientId: uuid('client_id').notNull(),
+    sealedToken: text('sealed_token'),
+    tokenExpiresAt: at('token_expires_at'),
+    generation: integer().notNull().default(0),
+    upstreamUserId: text('upstream_user_id'),
+    state: text({ enum: ['none', 'ready', 'reauth_required', 'rate_limited'] })
+      .notNull()
+      .default('none'),
+    retryAt: at('retry_at'),
+    /** A mint is on its way; until then nobody else asks. */
+    mintingUntil: at('minting_until'),
+    mints: integer().notNull().default(0),
+    createdAt: at('created_at').notNull().defaultNow(),
+    updatedAt: at('updated_at').notNull().defaultNow(),
+  },
+  t => [
+    uniqueIndex('upstream_accounts_serving').on(t.userId).where(sql`serves`),
+    index('upstream_accounts_user').on(t.userId),
+  ],
+)
 
 /**
  * One row for each anonymous token that was asked for, written before the call: `unknown` until its answer is there,
@@ -136,8 +143,8 @@ export const projects = pgTable(
   {
     id: id().primaryKey(),
     userId: owner(),
-    /** Whose account upstream the project lives in; null: its owner's. Another's after a guest has become its owner. */
-    accountUserId: id('account_user_id').references(() => users.id),
+    /** The account that made its session and alone can open it; null with a session: the shared one. */
+    accountId: id('account_id').references(() => upstreamAccounts.id),
     name: text().notNull(),
     language: text().notNull(),
     sessionId: text('session_id'),
@@ -157,7 +164,7 @@ export const projects = pgTable(
   },
   t => [
     index('projects_user').on(t.userId, t.id),
-    index('projects_account_user').on(t.accountUserId).where(sql`account_user_id is not null`),
+    index('projects_account').on(t.accountId).where(sql`account_id is not null`),
   ],
 )
 

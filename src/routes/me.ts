@@ -32,7 +32,7 @@ const Link = Type.Object(
 export const meRoutes: FastifyPluginAsyncTypebox<{ accounts: Accounts }> = async (app, { accounts }) => {
   const me = async ({ user }: FastifyRequest['session']) => ({
     user: toUser(user),
-    upstream: await accounts.status(user.id),
+    upstream: await accounts.status({ userId: user.id }),
   })
 
   app.get('/v1/me', {
@@ -46,7 +46,8 @@ export const meRoutes: FastifyPluginAsyncTypebox<{ accounts: Accounts }> = async
     schema: {
       tags: ['Signing in'],
       summary: 'Link the user’s own NemoVideo account',
-      description: 'The token is tried first; one that is not accepted changes nothing.',
+      description:
+        'The token is tried first; one that is not accepted changes nothing. Projects stay in the account that they were made in, with its credits; new ones are made in this one.',
       body: Link,
       response: { 200: Me },
     },
@@ -62,6 +63,8 @@ export const meRoutes: FastifyPluginAsyncTypebox<{ accounts: Accounts }> = async
     schema: {
       tags: ['Signing in'],
       summary: 'Unlink it; what served the user before serves again',
+      description:
+        'Its token is forgotten. Projects that were made in it, and their renders, wait until it is linked again.',
       response: { 200: Me },
     },
     handler: async ({ session }) => {

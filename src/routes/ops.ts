@@ -74,6 +74,7 @@ const OpsUpload = named(
 const OpsAccount = named(
   'OpsAccount',
   Type.Object({
+    id: Id,
     userId: Id,
     userKind: Type.String(),
     kind: Type.String(),
@@ -86,6 +87,7 @@ const OpsAccount = named(
     mintingUntil: optional(Time),
     createdAt: Time,
     updatedAt: Time,
+    serves: Type.Boolean({ description: 'New projects begin in it; the others keep theirs' }),
   }),
 )
 
@@ -206,7 +208,7 @@ export const opsRoutes: FastifyPluginAsyncTypebox<{ ops: Ops }> = async (app, { 
     config,
     schema: {
       tags,
-      summary: 'Accounts at the backend, newest user first',
+      summary: 'Accounts at the backend, newest first',
       querystring: Type.Object(
         {
           ...paging,

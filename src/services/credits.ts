@@ -1,3 +1,4 @@
+import type { Holder } from '../db/accounts.ts'
 import type { Accounts, Caller } from './accounts/accounts.ts'
 import type { UpstreamClient } from './upstream/client.ts'
 
@@ -23,9 +24,9 @@ export function createCredits({
   upstream: UpstreamClient
 }): Credits {
   /** The way on that running out of credits would offer, so that both offer the same. */
-  async function linksOf(userId: string, language: string): Promise<CreditsView['links']> {
+  async function linksOf(holder: Holder, language: string): Promise<CreditsView['links']> {
     const exhausted = { kind: 'refused', code: 'credits_exhausted' } as const
-    const { kind, url } = (await accounts.problem(exhausted, userId, language)).userState?.action ?? {}
+    const { kind, url } = (await accounts.problem(exhausted, holder, language)).userState?.action ?? {}
     if (!url) return {}
     return kind === 'register' ? { register: url } : { topUp: url }
   }
@@ -33,8 +34,8 @@ export function createCredits({
   return {
     async read(caller, language) {
       const outcome = await accounts.call(caller, upstream.credits)
-      const { available, frozen, total } = await accounts.valueOrThrow(outcome, caller.userId, language)
-      return { available, frozen, total, links: await linksOf(caller.userId, language) }
+      const { available, frozen, total } = await accounts.valueOrThrow(outcome, caller, language)
+      return { available, frozen, total, links: await linksOf(caller, language) }
     },
   }
 }

@@ -59,10 +59,10 @@ export function createOps(options: { db: Db; renders: Pick<Renders, 'wake'> }): 
       return { renders, runs, uploads, mintBudget: toItem(mintBudget), queues: queues.map(toItem) }
     },
 
-    renders: page => listOf(page, page => listRenders(db, page), 'id'),
-    runs: page => listOf(page, page => listRuns(db, page), 'id'),
-    uploads: page => listOf(page, page => listUploads(db, page), 'id'),
-    accounts: page => listOf(page, page => listAccounts(db, page), 'userId'),
+    renders: page => listOf(page, page => listRenders(db, page)),
+    runs: page => listOf(page, page => listRuns(db, page)),
+    uploads: page => listOf(page, page => listUploads(db, page)),
+    accounts: page => listOf(page, page => listAccounts(db, page)),
 
     async advance(id) {
       await makeDue(db, id)
@@ -74,14 +74,10 @@ export function createOps(options: { db: Db; renders: Pick<Renders, 'wake'> }): 
   }
 }
 
-async function listOf(
-  page: Page,
-  read: (page: Page) => Promise<object[]>,
-  id: 'id' | 'userId',
-): Promise<ItemList> {
+async function listOf(page: Page, read: (page: Page) => Promise<object[]>): Promise<ItemList> {
   const rows = await read({ ...page, limit: page.limit + 1 })
   const items = rows.slice(0, page.limit).map(toItem)
-  return { items, next: rows.length > page.limit ? String(items.at(-1)![id]) : null }
+  return { items, next: rows.length > page.limit ? String(items.at(-1)!.id) : null }
 }
 
 function toItem(row: object): Item {

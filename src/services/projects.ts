@@ -63,11 +63,13 @@ export interface Projects {
 
 const GATHER_MS = 20
 
-/** The one in whose account upstream a project lives; the guest that its owner once was, or the caller. */
-export const holderOf = ({ accountUserId }: Pick<ProjectRow, 'accountUserId'>, caller: Caller): Caller =>
-  accountUserId === null ? caller : { ...caller, userId: accountUserId }
+/** The caller in the account that the project lives in, which need not be the one that serves the user now. */
+export const holderOf = (
+  { sessionId, accountId }: Pick<ProjectRow, 'sessionId' | 'accountId'>,
+  caller: Caller,
+): Caller => (sessionId === null ? caller : { ...caller, accountId })
 
-type Session = { sessionId: string; taskId: string; generation: number }
+type Session = { sessionId: string; taskId: string; accountId: string | null; generation: number }
 
 export function createProjects(options: {
   db: Db
@@ -89,7 +91,12 @@ export function createProjects(options: {
 
   const held = (row: ProjectRow): Outcome<Session> => ({
     kind: 'ok',
-    value: { sessionId: row.sessionId!, taskId: row.taskId!, generation: row.sessionGeneration },
+    value: {
+      sessionId: row.sessionId!,
+      taskId: row.taskId!,
+      accountId: row.accountId,
+      generation: row.sessionGeneration,
+    },
   })
 
   /** The session after `generation`; this instance asks for it once however many calls want it. */
@@ -107,15 +114,17 @@ export function createProjects(options: {
     const row = await loadProject(db, projectId)
     if (!row) return { kind: 'rejected', status: 404, code: null }
     if (row.sessionGeneration > generation && row.sessionId) return held(row)
-    const made = await accounts.call(caller, credential =>
-      upstream.createSession(credential, { name: 'project', language: upstreamLanguage(row.language) }),
-    )
+    let accountId: string | null = null
+    const made = await accounts.call(caller, (credential, id) => {
+      accountId = id
+      return upstream.createSession(credential, { name: 'project', language: upstreamLanguage(row.language) })
+    })
     if (made.kind !== 'ok') return made
     const { sessionId, taskId, userId } = made.value
-    if (userId) await accounts.learnUpstreamUserId(caller.userId, userId)
+    if (accountId && userId) await accounts.learnUpstreamUserId(accountId, userId)
     const current = await log.transaction(async (tx, append) => {
       // Of two instances that asked at once, one is kept; the other's session stays empty and unused.
-      if (!(await storeSession(tx, projectId, generation, { sessionId, taskId })))
+      if (!(await storeSession(tx, projectId, generation, { sessionId, taskId, accountId })))
         return (await loadProject(tx, projectId))!
       if (generation > 0) await beginAnew(tx, append, projectId)
       return (await loadProject(tx, projectId))!
@@ -129,10 +138,11 @@ export function createProjects(options: {
     send: (credential: Credential, session: Session) => Promise<Outcome<T>>,
   ): Promise<Outcome<T>> {
     const row = await loadProject(db, projectId)
-    const holder = row ? holderOf(row, caller) : caller
     const first =
-      row?.sessionId && row.taskId ? held(row) : await open(projectId, row?.sessionGeneration ?? 0, holder)
+      row?.sessionId && row.taskId ? held(row) : await open(projectId, row?.sessionGeneration ?? 0, caller)
     if (first.kind !== 'ok') return first
+    // A session opens for the account that made it alone, whichever serves the user by now.
+    const holder = holderOf(first.value, caller)
     const outcome = await accounts.call(holder, credential => send(credential, first.value))
     if (outcome.kind !== 'session') return outcome
     const second = await open(projectId, first.value.generation, holder)
@@ -179,7 +189,7 @@ export function createProjects(options: {
     async claimLink(userId, id, platform) {
       const project = await own(userId, id)
       const link = await within(id, { userId, platform }, upstream.claimLink)
-      const holder = holderOf(project, { userId, platform }).userId
+      const holder = holderOf(project, { userId, platform })
       const { url, expiresInMs } = await accounts.valueOrThrow(link, holder, project.language)
       return { url, expiresAt: new Date(Date.now() + expiresInMs).toISOString() }
     },

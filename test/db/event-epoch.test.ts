@@ -36,6 +36,18 @@ t.test('a database that was restored elsewhere, or went to another timeline, has
   t.equal(found[0], found[1], 'two instances that notice at once agree')
 })
 
+t.test('a backup from before the epoch was known to belong here has another one too', async t => {
+  const { database } = await testDatabase(t)
+  const { db } = database
+  const backup = await readEpoch(db)
+  const epoch = await confirmEpoch(db)
+  t.equal(await confirmEpoch(db), epoch)
+  await db.execute(sql`update log_epoch set epoch = ${backup}, identity = null`)
+  const restored = await confirmEpoch(db)
+  t.notOk([backup, epoch].includes(restored), 'cursors of neither are continued')
+  t.equal(await confirmEpoch(db), restored)
+})
+
 t.test('a role that may ask nothing of the cluster', async t => {
   const { url, database } = await testDatabase(t)
   const role = `nosy_${Math.random().toString(36).slice(2, 10)}`

@@ -145,3 +145,20 @@ t.test('while the database is away it goes on trying, and closing ends that at o
   t.equal(reports.length, heard)
   t.notMatch(reports.join(), target.password || 'no password', 'the address stays unsaid')
 })
+
+t.test('announcements that come at once all leave, and pg has nothing to warn of', async t => {
+  const url = await testDatabaseUrl(t)
+  const warnings: Error[] = []
+  const warned = (warning: Error) => warnings.push(warning)
+  process.on('warning', warned)
+  t.teardown(() => process.off('warning', warned))
+  const { reports, until, listener } = listenTo(t, url, ['one'])
+  await until(/listening/)
+  for (let n = 0; n < 20; n++) listener.notify('one', String(n))
+  await until(/one/, 20)
+  t.strictSame(
+    reports.slice(1),
+    Array.from({ length: 20 }, (_, n) => `one ${n}`),
+  )
+  t.strictSame(warnings, [], 'a later pg refuses what this one warns of')
+})

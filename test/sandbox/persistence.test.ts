@@ -94,3 +94,23 @@ t.test('a registered account cannot be minted again', async t => {
   t.match(who.userId, /^user_/)
   t.match(await (await linked.get('/api/credits/balance/simple')).json(), { data: { total: 300 } })
 })
+
+t.test('another token of an account finds what the one before has made, which is dead', async t => {
+  const sandbox = await createSandbox()
+  t.teardown(() => sandbox.close())
+  const who = sandbox.state.issueToken(300)
+  const before = await speaker(sandbox.url, who)
+  const door = (body: object) =>
+    fetch(`${sandbox.url}/__sandbox/tokens`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+  const issued = (await (await door({ userId: who.userId })).json()) as { token: string; userId: string }
+  const now = await speaker(sandbox.url, issued)
+  t.equal(issued.userId, who.userId)
+  const made = await now.get(`/api/state/nemo_agent/me/${before.sessionId}/latest`)
+  t.match(await made.json(), { code: 0 })
+  t.match(await (await before.get('/api/credits/balance/simple')).json(), { code: 1001 })
+  t.equal((await door({ userId: 'nobody' })).status, 400)
+})

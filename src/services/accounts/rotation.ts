@@ -1,6 +1,6 @@
 import type { TokenKey } from '../../config.ts'
-import { countSealed, replaceSeal, sealedOtherwise } from '../../db/accounts.ts'
 import type { Db } from '../../db/client.ts'
+import { countSealed, replaceSeal, sealedOtherwise } from '../../db/seals.ts'
 import { createTokenVault, VaultError } from './token-vault.ts'
 
 const BATCH = 100
@@ -42,17 +42,17 @@ export async function rotate(
   const done: Rotated = { resealed: 0, overtaken: 0, unopened: [] }
   for (let after: string | undefined; ; ) {
     const batch = await sealedOtherwise(db, keys[0]!.id, after, BATCH)
-    for (const { userId, sealedToken } of batch)
+    for (const row of batch)
       try {
-        const sealed = vault.seal(vault.open(sealedToken, userId), userId)
-        if (await replaceSeal(db, userId, sealedToken, sealed)) done.resealed++
+        const sealed = vault.seal(vault.open(row.sealedToken, row.userId), row.userId)
+        if (await replaceSeal(db, row, sealed)) done.resealed++
         else done.overtaken++
       } catch (error) {
         if (!(error instanceof VaultError)) throw error
-        done.unopened.push({ userId, error })
+        done.unopened.push({ userId: row.userId, error })
       }
     if (batch.length > 0) onBatch(done)
     if (batch.length < BATCH) return done
-    after = batch.at(-1)!.userId
+    after = batch.at(-1)!.id
   }
 }

@@ -1,8 +1,9 @@
+import type { ProjectRow } from '../../db/projects.ts'
 import type { Caller } from '../accounts/accounts.ts'
 import type { Credits, CreditsView } from '../credits.ts'
 import { custom } from '../events/event.ts'
 import type { EventLog } from '../events/log.ts'
-import type { Projects } from '../projects.ts'
+import { holderOf, type Projects } from '../projects.ts'
 import type { Render, Renders } from '../renders/renders.ts'
 import type { Run } from '../runs/run.ts'
 import type { Runs } from '../runs/runs.ts'
@@ -37,7 +38,7 @@ export interface Messages {
   /** Has done what is no chat, and tells nobody. The same `requestKey` gives the same render. */
   answer(
     caller: Caller,
-    project: { id: string; language: string },
+    project: Pick<ProjectRow, 'id' | 'language' | 'sessionId' | 'accountId'>,
     intent: Exclude<Intent, 'chat'>,
     requestKey?: string,
   ): Promise<DirectAnswer>
@@ -54,7 +55,8 @@ export function createMessages(options: {
 }): Messages {
   const { log, projects, runs, renders, timelines, credits, maxUploadBytes } = options
 
-  const answer: Messages['answer'] = async (caller, { id, language }, intent, requestKey) => {
+  const answer: Messages['answer'] = async (caller, project, intent, requestKey) => {
+    const { id, language } = project
     switch (intent) {
       case 'export':
         return {
@@ -62,7 +64,7 @@ export function createMessages(options: {
           render: await renders.create(caller, id, requestKey === undefined ? {} : { requestKey }),
         }
       case 'credits':
-        return { kind: 'credits', credits: await credits.read(caller, language) }
+        return { kind: 'credits', credits: await credits.read(holderOf(project, caller), language) }
       case 'status':
         return { kind: 'timeline', timeline: await timelines.view(caller.userId, id, caller.platform) }
       case 'upload':

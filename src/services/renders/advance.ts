@@ -51,7 +51,7 @@ export function createAdvance(options: AdvanceOptions) {
   }
 
   async function problemOf(claim: Claim, failure: Failure) {
-    return accounts.problem(failure, (await holder(claim)).userId, await languageOf(claim))
+    return accounts.problem(failure, await holder(claim), await languageOf(claim))
   }
 
   return async function advance(claim: Claim): Promise<void> {
@@ -67,7 +67,7 @@ export function createAdvance(options: AdvanceOptions) {
     const { needsUserSince, polls, cancelRequestedAt } = claim.render
     if (needsUserSince === null || cancelRequestedAt !== null) return false
     if (polls % LOOKS_FOR_USER === LOOKS_FOR_USER - 1) return false
-    return (await accounts.status((await holder(claim)).userId)).state === 'reauth_required'
+    return (await accounts.status(await holder(claim))).state === 'reauth_required'
   }
 
   async function begin(claim: Claim): Promise<void> {

@@ -39,12 +39,12 @@ export function createFile(options: {
   /** Throws a problem when it is nowhere to be had. */
   async function file(
     render: RenderRow,
-    project: Pick<ProjectRow, 'name' | 'language' | 'accountUserId'>,
+    project: Pick<ProjectRow, 'name' | 'language' | 'sessionId' | 'accountId'>,
     request: FileRequest,
   ): Promise<FileAnswer> {
     // A copy that cannot be reached is as good as none while the upstream has the film.
     const copy = await copies?.open(render.id, request).catch(onError)
-    const holder = holderOf(project, render).userId
+    const holder = holderOf(project, render)
     const found = copy ?? (await accounts.valueOrThrow(await film(render, request), holder, project.language))
     return { status: found.status, headers: headersOf(found, project.name), body: found.body }
   }

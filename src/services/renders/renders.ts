@@ -121,7 +121,7 @@ export function createRenders(options: {
     if (!project.sessionId) throw nothing(project.language)
     const read = await timelines.read(project, caller)
     if (read.kind === 'auth' || read.kind === 'refused')
-      return accounts.valueOrThrow(read, holderOf(project, caller).userId, project.language)
+      return accounts.valueOrThrow(read, holderOf(project, caller), project.language)
     return read.kind === 'ok' ? read.value : null
   }
 

@@ -4,7 +4,6 @@ import { loadRun, takeRun, updateRun } from '../../db/runs.ts'
 import type { ProblemCode } from '../../problems.ts'
 import type { RunJob } from '../jobs/jobs.ts'
 import { createNarrator } from '../narration/narrator.ts'
-import { holderOf } from '../projects.ts'
 import type { ClientState } from '../timeline/client-state.ts'
 import type { ProjectState } from '../upstream/client.ts'
 import { mayHaveArrived, type Outcome } from '../upstream/failures.ts'
@@ -189,8 +188,7 @@ export function createAdvance(options: WorkOptions) {
     // Only a linked token is the user's to renew; another one is replaced before the next message.
     if (
       code === 'reauth_required' &&
-      (await work.withDatabase(() => accounts.status(holderOf(work.project, work.run).userId))).kind !==
-        'linked'
+      (await work.withDatabase(async () => accounts.status(await work.holder()))).kind !== 'linked'
     )
       return 'upstream_unavailable'
     return code

@@ -6,7 +6,6 @@ import type { Accounts } from '../accounts/accounts.ts'
 import { type Chunk, custom } from '../events/event.ts'
 import type { Append } from '../events/log.ts'
 import { ownMessage } from '../narration/narrator.ts'
-import { holderOf } from '../projects.ts'
 import { describeChanges } from '../timeline/changes.ts'
 import { clientState } from '../timeline/client-state.ts'
 import type { Observation } from '../timeline/timeline.ts'
@@ -111,15 +110,15 @@ export function createEndings({ accounts }: { accounts: Accounts }, work: Work):
     },
 
     async refused(failure) {
-      const problem = await work.withDatabase(() =>
-        accounts.problem(failure, holderOf(project, work.run).userId, project.language),
+      const problem = await work.withDatabase(async () =>
+        accounts.problem(failure, await work.holder(), project.language),
       )
       await failWith(problem, NOTHING_SAID, { delivery: 'not_sent' })
     },
 
     async failed(code, said) {
-      const problem = await work.withDatabase(() =>
-        accounts.userProblem(code, holderOf(project, work.run).userId, project.language),
+      const problem = await work.withDatabase(async () =>
+        accounts.userProblem(code, await work.holder(), project.language),
       )
       // An unknown outcome has been waited for; after another error the upstream may still be at work.
       const change =

@@ -4,7 +4,7 @@ import type { Db } from '../../db/client.ts'
 import { loadProject, type ProjectRow } from '../../db/projects.ts'
 import type { RunRow } from '../../db/runs.ts'
 import { isDatabaseDown } from '../../problems.ts'
-import type { Accounts } from '../accounts/accounts.ts'
+import type { Accounts, Caller } from '../accounts/accounts.ts'
 import type { Append, EventLog } from '../events/log.ts'
 import { holderOf, type Projects } from '../projects.ts'
 import type { ClientState } from '../timeline/client-state.ts'
@@ -71,6 +71,8 @@ export interface Work {
   /** The same, asked again while the upstream does not answer. */
   readPatiently(): Promise<Outcome<ProjectState>>
   readCredits(): Promise<Credits | null>
+  /** In the account that the project lives in by now: its first session may be younger than the run. */
+  holder(): Promise<Caller>
   /** False once the session that the message went to is gone, and with it what the message did. */
   isReadable(): Promise<boolean>
   /** Asks again while the upstream has certainly not acted, and after a short rate limit once. */
@@ -108,13 +110,15 @@ export function createWork(
       }),
 
     async readCredits() {
-      const outcome = await work.withDatabase(() =>
-        accounts.call(holderOf(project, caller), credential => upstream.credits(credential)),
+      const outcome = await work.withDatabase(async () =>
+        accounts.call(await work.holder(), credential => upstream.credits(credential)),
       )
       if (outcome.kind !== 'ok') return null
       const { available, frozen, total } = outcome.value
       return { available: whole(available), frozen: whole(frozen), total: whole(total) }
     },
+
+    holder: async () => holderOf((await loadProject(db, project.id)) ?? project, caller),
 
     async isReadable() {
       const current = await work.withDatabase(() => loadProject(db, project.id))

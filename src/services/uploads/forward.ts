@@ -172,8 +172,8 @@ export function createForward(options: {
     }
     if (kind === 'transient' || kind === 'protocol' || kind === 'aborted' || kind === 'rate_limited')
       throw new NotYetError(`The upstream has not taken the file: ${kind}`)
-    const { userId } = holderOf(project, { userId: row.upload.userId, platform: row.spool.platform })
-    const problem = await accounts.problem(failure, userId, project.language)
+    const holder = holderOf(project, { userId: row.upload.userId, platform: row.spool.platform })
+    const problem = await accounts.problem(failure, holder, project.language)
     await finish(row, { state: 'failed', problem, bytesForwarded: 0 })
   }
 

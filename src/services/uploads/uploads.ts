@@ -110,14 +110,14 @@ export function createUploads(options: {
     const silent = failure.kind === 'transient' || failure.kind === 'protocol'
     const inTheMiddle = silent && body?.begun && !body.ended
     if (failure.kind === 'aborted' || inTheMiddle) return fileProblem('upload_interrupted', project)
-    return accounts.problem(failure, holderOf(project, caller).userId, project.language)
+    return accounts.problem(failure, holderOf(project, caller), project.language)
   }
 
   return {
     async receive(caller, projectId, files) {
       const project = await projects.own(caller.userId, projectId)
       // Token and session are put to use while everything can still be sent again.
-      const holder = holderOf(project, caller).userId
+      const holder = holderOf(project, caller)
       await accounts.valueOrThrow(await timelines.read(project, caller), holder, project.language)
       const uploads: Upload[] = []
       try {

@@ -6,7 +6,6 @@ import {
   giveEverything,
   hasUnfinishedWork,
   insertIdentity,
-  keepAccountOf,
   lockGuest,
   lockIdentity,
   turnIntoAccount,
@@ -74,10 +73,8 @@ export function createSignIn(options: {
         'An edit, an export or an upload of this guest is still under way. Sign in when it has ended.',
         { retryAfterMs: 5_000 },
       )
-    const isGiven = await accounts.handOver(tx, guest.id, account.id)
-    // A session upstream opens for the account that made it alone: of two, both stay in use.
-    const kept = isGiven ? 0 : await keepAccountOf(tx, guest.id)
+    await accounts.handOver(tx, guest.id, account.id)
     await giveEverything(tx, guest.id, account.id)
-    if (kept === 0) await deleteUser(tx, guest.id)
+    await deleteUser(tx, guest.id)
   }
 }

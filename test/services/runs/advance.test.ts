@@ -7,7 +7,7 @@ import type { Fault } from '../../../sandbox/server.ts'
 import { deleteProject } from '../../../src/db/projects.ts'
 import { createTokenVault } from '../../../src/services/accounts/token-vault.ts'
 import { isTerminal } from '../../../src/services/runs/states.ts'
-import type { ProjectState } from '../../../src/services/upstream/client.ts'
+import type { ProjectState, UpstreamClient } from '../../../src/services/upstream/client.ts'
 import type { Outcome } from '../../../src/services/upstream/failures.ts'
 import { type Json, QUESTION, setStage, TITLE, textOf } from './stage.ts'
 
@@ -421,17 +421,39 @@ t.test('nothing keeps a run from ending', async t => {
   })
 })
 
+/** An upstream that keeps its answers to one kind of question to itself until the test has it answer. */
+function holdBack(question: 'state' | 'credits') {
+  const asked = Promise.withResolvers<void>()
+  const answers = Promise.withResolvers<void>()
+  return {
+    asked: asked.promise,
+    answer: answers.resolve,
+    upstream(real: UpstreamClient): UpstreamClient {
+      const ask = real[question] as (...call: unknown[]) => Promise<never>
+      return {
+        ...real,
+        async [question](...call: unknown[]) {
+          asked.resolve()
+          await answers.promise
+          return ask(...call)
+        },
+      }
+    },
+  }
+}
+
 t.test('a stop', async t => {
   t.test('during the first look, at this instance or another, ends the run once', async t => {
     for (const elsewhere of [false, true]) {
-      const stage = await setStage(t)
+      const held = holdBack('state')
+      const stage = await setStage(t, held)
       await stage.openSession()
-      stage.sandbox.faults.add({ on: 'state', answer: 'slow', ms: 100 })
       const run = await stage.say(TITLE)
       const done = stage.work(run.id)
-      await sleep(30)
+      await held.asked
       const runs = elsewhere ? stage.createInstance() : stage.runs
       t.match(await runs.stop(stage.alice.userId, run.id), { state: 'stopped' })
+      held.answer()
       await done
       t.strictSame(runStates(await stage.entries(), run.id), ['queued', 'stopped'])
       t.equal(stage.sent(TITLE), 0)
@@ -439,17 +461,15 @@ t.test('a stop', async t => {
   })
 
   t.test('is not undone by a refusal that comes after it', async t => {
-    const stage = await setStage(t)
+    const held = holdBack('credits')
+    const stage = await setStage(t, held)
     await stage.openSession()
-    stage.sandbox.faults.add({ on: 'state', answer: 'slow', ms: 100 })
-    stage.sandbox.faults.add({ on: 'state', answer: 'status', status: 402, times: 9 })
-    stage.sandbox.faults.clear()
     stage.sandbox.faults.add({ on: 'state', answer: 'body', status: 402, body: '{"code":402}', times: 9 })
-    stage.sandbox.faults.add({ on: 'credits', answer: 'slow', ms: 150 })
     const run = await stage.say(TITLE)
     const done = stage.work(run.id)
-    await sleep(50)
+    await held.asked
     t.match(await stage.createInstance().stop(stage.alice.userId, run.id), { state: 'stopped' })
+    held.answer()
     await done
     t.equal((await stage.row(run.id)).state, 'stopped')
     t.strictSame(runStates(await stage.entries(), run.id), ['queued', 'stopped'])
