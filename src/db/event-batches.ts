@@ -20,11 +20,15 @@ export type Written = Entry[] | 'lost' | 'busy'
  * Several runs' batches in one statement and one commit. Each is decided by itself: its fence and its project's
  * number are locked first, and one that does not hold, or is locked by somebody else, leaves the others alone. So
  * nothing waits for a slow transaction, and two statements cannot wait for each other.
+ *
+ * The limit leaves nothing out. Without it the planner counts on a hundred batches and reads `runs` and `projects` as
+ * a whole to find them, as long as they have a few thousand rows; a limit it does not know makes it count on ten.
  */
 const APPEND = (wait: boolean) => `
   with batch as materialized (
     select b.*, json_array_length(chunks) as size from json_to_recordset($1) as b
       (n int, project_id uuid, run_id uuid, attempt int, number int, open_message_id text, chunks json)
+    limit (select json_array_length($1))
   ), locked as materialized (
     select b.n, r.attempt = b.attempt and r.log_writes = b.number - 1 as holds
     from batch b join runs r on r.id = b.run_id join projects p on p.id = b.project_id

@@ -149,3 +149,19 @@ t.test('runs of one project and rows that change beside them: no gap, no number 
     Array.from({ length: 80 }, (_, n) => n + 1),
   )
 })
+
+t.test('finds its rows by their ids, however many others there are', async t => {
+  const { db, write, batch } = await setStage(t, 1)
+  await db.execute(sql`
+    with other as (insert into projects (id, user_id, name, language)
+      select gen_random_uuid(), user_id, name, language from projects, generate_series(1, 3000) returning id)
+    insert into runs (id, project_id, user_id, platform, text, state)
+      select gen_random_uuid(), other.id, user_id, platform, text, 'completed' from runs, other`)
+  await db.execute(sql`analyze projects, runs`)
+  // From the sixth time on Postgres plans for any number of batches.
+  for (let n = 1; n <= 8; n++) await write(batch(0, n, ['1']))
+  const { rows } = await db.execute<{ 'QUERY PLAN': string }>(sql`explain execute append_batches('[]')`)
+  const plan = rows.map(row => row['QUERY PLAN']).join('\n')
+  t.match(plan, /Index Scan using runs_pkey/)
+  t.notMatch(plan, /Seq Scan/)
+})
