@@ -61,7 +61,8 @@ export async function openEventStream<T>(
       else raw.on('close', left)
     },
   }
-  const comments = setInterval(() => raw.writableNeedDrain || raw.write(': still here\n\n'), COMMENT_MS)
+  // A stream that has ended may wait for its reader yet.
+  const comments = setInterval(() => raw.writableNeedDrain || stream.write(': still here\n\n'), COMMENT_MS)
   const stop = stream[onClosing]
   closing.addEventListener('abort', stop)
   stream.onClose(() => {
