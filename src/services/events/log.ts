@@ -133,13 +133,16 @@ export async function createEventLog(options: {
       if (seq === 'not a cursor') return seq
       const nothing = { entries: [], more: false }
       if (seq === null) return { ...nothing, ...(await lost(projectId)) }
-      const entries = await readEvents(db, projectId, seq, limit + 1)
-      const continues = entries[0] ? firstOf(entries[0]) === seq + 1 : (await head(projectId)) === seq
+      let entries = await readEvents(db, projectId, seq, limit + 1)
+      const end = entries.length === 0 ? await head(projectId) : seq
+      // Written between the two looks, or gone.
+      if (end !== seq) entries = await readEvents(db, projectId, seq, limit + 1)
+      const continues = entries[0] ? firstOf(entries[0]) === seq + 1 : end === seq
       if (after !== undefined && !continues) return { ...nothing, ...(await lost(projectId)) }
       const more = entries.length > limit
       if (more) entries.pop()
       // With nothing kept, whoever begins goes on from the end.
-      const last = entries.at(-1)?.seq ?? (after === undefined ? await head(projectId) : seq)
+      const last = entries.at(-1)?.seq ?? end
       return { recovered: true, entries, more, cursor: encodeCursor(epoch, projectId, last) }
     },
 
