@@ -11,6 +11,7 @@ const RETRY_MS = 1_000
 export interface EventStream {
   /** False when the socket is full; `drained` tells when it takes more. After the end nothing is written. */
   write(text: string): boolean
+  isFull(): boolean
   /** Lets go of a reader that takes nothing for half a minute; its cursor brings it back. */
   drained(): Promise<void>
   isOpen(): boolean
@@ -51,6 +52,7 @@ export async function openEventStream<T>(
 
   const stream: EventStream = {
     write: text => raw.writableEnded || raw.write(text),
+    isFull: () => raw.writableNeedDrain,
     drained: () => drain(raw, () => raw.destroy()),
     isOpen: () => !raw.writableEnded && !raw.destroyed,
     end: () => raw.end(),

@@ -47,6 +47,8 @@ export function createReaderSink(options: {
   }
 
   return {
+    // Closed, it takes everything and keeps nothing: nobody has to wait for it.
+    isFull: () => isOpen() && !stream.destroyed && stream.writableLength + bytes >= MAX_BUFFERED,
     write(entries) {
       if (!isOpen()) return true
       const block = framing(entries, log.epoch)

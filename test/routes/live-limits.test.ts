@@ -1,10 +1,11 @@
+import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { logWriter, testApp } from '../helpers/app.ts'
 import { type Client, signIn } from '../helpers/client.ts'
 import { isType, openLive } from '../helpers/frames.ts'
 import { until } from '../helpers/gateway.ts'
 
-const { url, database } = await testApp(t)
+const { url, app, database } = await testApp(t)
 const write = await logWriter(t, database)
 const client = await signIn(url)
 
@@ -121,6 +122,38 @@ t.test('five that do not read hold up nobody, and miss nothing', async t => {
     Array.from({ length: 300 }, (_, i) => i + 1),
   )
   for (const { entries } of stalled) t.same(entries(), quick!.entries())
+})
+
+t.test('little is held for one that does not read, whatever it follows', async t => {
+  const client = await signIn(url)
+  const ids = await Promise.all(Array.from({ length: 6 }, () => client.project()))
+  for (const id of ids) await write(id, 200, 8_000)
+  const logs = await Promise.all(ids.map(id => client.log(id)))
+  const quick = await ready(t, client)
+  let held = 0
+  app.http.server.once('connection', (socket: Socket) => {
+    const write = socket.write as (...args: unknown[]) => boolean
+    socket.write = (...args: unknown[]) => {
+      const more = write.apply(socket, args)
+      held = Math.max(held, socket.writableLength)
+      return more
+    }
+  })
+  const stalled = await ready(t, client)
+  stalled.socket.pause()
+  for (const live of [stalled, quick])
+    await live.send(...logs.map(([{ id, projectId }]) => ({ type: 'subscribe', projectId, after: id })))
+  const count = logs.flat().length - ids.length
+  await until(async () => quick.entries().length === count)
+  t.ok(held > 1_000_000 && held < 1.5 * 1024 * 1024, `${held} bytes`)
+  stalled.socket.resume()
+  await until(async () => stalled.entries().length === count)
+  for (const { entries } of [quick, stalled])
+    for (const log of logs)
+      t.same(
+        entries().filter(({ projectId }) => projectId === log[0].projectId),
+        log.slice(1),
+      )
 })
 
 t.test('closing tells everyone to come back', async t => {

@@ -66,7 +66,7 @@ t.test('the log went back in time: nobody continues what never was', async t => 
   for (const log of [here, there]) {
     const following = await log.follow(id, old)
     if (following === 'not a cursor' || !following.recovered) throw new Error('Cannot follow')
-    const sink = { write: () => true, drained: () => Promise.resolve() }
+    const sink = { isFull: () => false, write: () => true, drained: () => Promise.resolve() }
     following.subscription.start(sink, error => lost.push(error))
   }
   // A dump of some minutes ago is put over the data, rows and numbers alike.
