@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import t from 'tap'
@@ -87,6 +88,20 @@ t.test('the log went back in time: nobody continues what never was', async t => 
   const { values, until: reach } = await follow(t, there, id, here.cursor(id, 3))
   await reach(2)
   t.strictSame(values, ['another 4', 'another 5'])
+})
+
+t.test('without a listening connection, a failover is noticed all the same', async t => {
+  const { db, open, id } = await setStage(t)
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const log = await open(false)
+  await write(log, id, 1, 2, 3)
+  const before = log.epoch
+  const old = log.cursor(id, 1)
+  await db.execute(sql`update log_epoch set identity = 'before it'`)
+  mock.timers.tick(10_000)
+  await until(async () => log.epoch !== before)
+  t.match(await log.page(id, old, 10), { recovered: false, entries: [] })
 })
 
 t.test('after a restart the epoch is the same; in a restored database it is not', async t => {
