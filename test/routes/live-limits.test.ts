@@ -56,7 +56,11 @@ t.test('more than 20 frames in a second', async t => {
 
 t.test('50 subscriptions, not 51', async t => {
   const ids = await Promise.all(Array.from({ length: 51 }, () => client.project()))
+  const lost = await client.project()
+  const { cursor: after } = await client.get(`/v1/projects/${ids[0]}`)
   const live = await ready(t)
+  await live.send({ type: 'subscribe', projectId: lost, after })
+  t.match(await live.next(isType('subscribed', lost)), { recovered: false }, 'takes no place')
   const last = ids[50]!
   for (let i = 0; i < 51; i += 17) {
     await live.send(...ids.slice(i, i + 17).map(projectId => ({ type: 'subscribe', projectId })))
@@ -64,7 +68,7 @@ t.test('50 subscriptions, not 51', async t => {
     // 20 frames a second.
     if (i < 34) await new Promise(resolve => setTimeout(resolve, 1_010))
   }
-  t.equal(live.frames.filter(isType('subscribed')).length, 50)
+  t.equal(live.frames.filter(isType('subscribed')).length, 1 + 50)
   t.match(await live.next(isType('error', last)), { problem: { code: 'rate_limited', status: 429 } })
   await write(last, 1)
   await write(ids[0]!, 1)
