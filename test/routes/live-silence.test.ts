@@ -64,7 +64,7 @@ async function stalled(t: Test, waitedMs: number) {
   mock.timers.tick(waitedMs)
   await live.send({ type: 'subscribe', projectId, after: id })
   live.socket.pause()
-  while (socket.writableLength < 500_000) await turn()
+  while (socket.writableLength < 1_000_000) await turn()
   return { live, socket, projectId }
 }
 
