@@ -15,6 +15,7 @@ export function createRunSink(
   const { runId, reader, idOf, ended } = options
 
   return {
+    isFull: stream.isFull,
     write(entries) {
       let frames = ''
       for (const entry of entries) {

@@ -11,6 +11,7 @@ const RETRY_MS = 1_000
 export interface EventStream {
   /** False when the socket is full; `drained` tells when it takes more. After the end nothing is written. */
   write(text: string): boolean
+  isFull(): boolean
   /** Lets go of a reader that takes nothing for half a minute; its cursor brings it back. */
   drained(): Promise<void>
   isOpen(): boolean
@@ -51,6 +52,7 @@ export async function openEventStream<T>(
 
   const stream: EventStream = {
     write: text => raw.writableEnded || raw.write(text),
+    isFull: () => raw.writableNeedDrain,
     drained: () => drain(raw, () => raw.destroy()),
     isOpen: () => !raw.writableEnded && !raw.destroyed,
     end: () => raw.end(),
@@ -61,7 +63,8 @@ export async function openEventStream<T>(
       else raw.on('close', left)
     },
   }
-  const comments = setInterval(() => raw.writableNeedDrain || raw.write(': still here\n\n'), COMMENT_MS)
+  // A stream that has ended may wait for its reader yet.
+  const comments = setInterval(() => raw.writableNeedDrain || stream.write(': still here\n\n'), COMMENT_MS)
   const stop = stream[onClosing]
   closing.addEventListener('abort', stop)
   stream.onClose(() => {

@@ -102,8 +102,10 @@ export const eventRoutes: FastifyPluginAsyncTypebox<Options> = async (
       stream.write(`event: lost\ndata: ${JSON.stringify(following)}\n\n`)
       return stream.end()
     }
-    const { subscription } = following
+    const { subscription, cursor } = following
     stream.onClose(subscription.close)
+    // A browser that is cut off before the first entry comes back to where it began.
+    stream.write(`id: ${cursor}\n\n`)
     const { isOpen, cut } = stream
     const sink = createReaderSink({ stream: reply.raw, framing: sseFrames, log, isOpen, tooSlow: cut })
     subscription.start(sink, cut)

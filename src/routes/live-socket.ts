@@ -97,8 +97,13 @@ export function serveLive(
   // Whoever wakes up from a freeze finds the time over before having read what came meanwhile.
   const hello = setTimeout(() => setImmediate(() => hasCredential || close('noCredential')), HELLO_MS)
   const pings = setInterval(() => {
+    // Behind what is unread a ping would come too late: its reader has the time of a slow one.
+    if (stream.writableNeedDrain) return void sink.drained()
     socket.ping()
-    awaitingPong = setTimeout(() => close('noPong'), PONG_MS)
+    awaitingPong = setTimeout(
+      () => (stream.writableNeedDrain ? void sink.drained() : close('noPong')),
+      PONG_MS,
+    )
   }, PING_MS)
 
   socket.on('pong', () => {
@@ -189,6 +194,7 @@ export function serveLive(
       }
       send({ type: 'subscribed', projectId, cursor: result.cursor, recovered: result.recovered })
       if (result.recovered) result.subscription.start(sink, () => close('restart'))
+      else subscriptions.delete(projectId)
     } catch (error) {
       const problem = asProblem(error)
       sendProblem(problem, projectId)

@@ -46,6 +46,7 @@ export async function follow(t: Test, log: EventLog, id: string, after?: string)
       wake()
       return true
     },
+    isFull: () => false,
     drained: () => Promise.resolve(),
   }
   subscription.start(sink, error => t.fail(String(error)))

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { logWriter } from '../helpers/app.ts'
 import { asUser, follow, isCustom, type Json, runEnded, signIn } from '../helpers/client.ts'
 import { testDatabaseUrl } from '../helpers/database.ts'
 import { startGateway, until } from '../helpers/gateway.ts'
@@ -67,6 +68,8 @@ for (const EVENTS_HINTS of ['true', 'false'])
       await Promise.all(readers.map(({ next }) => next(entry => entry.chunk.type === 'TEXT_MESSAGE_CONTENT')))
       b.kill('SIGKILL')
       await Promise.all(readers.map(({ closed }) => closed))
+      // Before they are back.
+      await (await logWriter(t, env.DATABASE_URL))(project, 3)
 
       const back = await Promise.all(
         readers.map(({ entries }) => follow(t, alice, project, entries.at(-1).id)),

@@ -1,4 +1,8 @@
+import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { connect } from 'node:net'
+import { mock } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { doorOf, readAll, readUntil, runInput, typesOf } from '../helpers/agui-door.ts'
 import { logWriter, testApp } from '../helpers/app.ts'
@@ -7,7 +11,7 @@ import { query } from '../helpers/cluster.ts'
 import { until } from '../helpers/gateway.ts'
 import { checkRun } from '../helpers/run-story.ts'
 
-const { url, sandbox, database } = await testApp(t, { sandbox: { speed: { textMs: 40, editMs: 60 } } })
+const { url, app, sandbox, database } = await testApp(t, { sandbox: { speed: { textMs: 40, editMs: 60 } } })
 const write = await logWriter(t, database)
 const TITLE = 'Add a title that says "Hello"'
 const isType = (type: string) => (chunk: Json) => chunk.type === type
@@ -346,6 +350,36 @@ t.test('a reader that takes nothing holds up nobody and misses nothing', async t
     ids,
     all.map(({ id }) => id),
   )
+})
+
+t.test('a run that has ended waits for its reader, and nothing is said after it', async t => {
+  const { client, door, project } = await scene()
+  await readAll(door.post(runInput(project, 'long', 'What can you do?')))
+  // More than the kernel takes for a reader.
+  await query(
+    database,
+    `update events set chunk = (chunk::jsonb || jsonb_build_object('metadata', repeat('x', 12000000)))::json
+     where chunk->>'type' = 'RUN_FINISHED' and project_id = '${project}'`,
+  )
+  // More than is kept in memory, so that the run is read from the log.
+  await write(project, 1, 150_000)
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const { hostname, port } = new URL(url)
+  const reader = connect(Number(port), hostname).pause()
+  t.teardown(() => reader.destroy())
+  const asked = once(app.http.server, 'request')
+  reader.write(`GET /v1/agui?runId=long HTTP/1.0\r\nauthorization: Bearer ${client.token}\r\n\r\n`)
+  const [, answer] = (await asked) as [unknown, ServerResponse]
+  while (!answer.writableEnded) await turn()
+  t.notOk(answer.writableFinished)
+  for (let comments = 0; comments < 3; comments++) {
+    mock.timers.tick(15_000)
+    await turn()
+  }
+  let text = ''
+  for await (const bytes of reader) text = (text + bytes).slice(-1_000)
+  t.match(text, /xxx".*}\n\n$/)
 })
 
 t.test('signing out ends the reading, not the run', async t => {

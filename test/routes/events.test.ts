@@ -106,7 +106,11 @@ t.test('what a stream looks like', async t => {
   await until(async () => events.entries().length === 1)
   const [entry] = events.entries()
   t.equal(entry.seq, kept.length + 1, 'without a cursor from now on')
-  t.equal(events.body(), `retry: 1000\n\nid: ${entry.id}\ndata: ${JSON.stringify(entry)}\n\n`, 'LF only')
+  t.equal(
+    events.body(),
+    `retry: 1000\n\nid: ${kept[1].id}\n\nid: ${entry.id}\ndata: ${JSON.stringify(entry)}\n\n`,
+    'LF only, and a place to come back to from the beginning',
+  )
 })
 
 t.test('a stream resumes where its reader was', async t => {
@@ -170,6 +174,6 @@ t.test('streams end when the app closes', async t => {
   await Promise.all(readers.map(reader => reader.has('retry:')))
   const closed = app.close()
   await Promise.all(readers.map(({ ended }) => ended))
-  for (const reader of readers) t.equal(reader.body(), 'retry: 1000\n\n')
+  for (const reader of readers) t.equal(reader.body(), `retry: 1000\n\nid: ${kept[0].id}\n\n`)
   await closed
 })

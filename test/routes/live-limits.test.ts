@@ -1,10 +1,11 @@
+import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { logWriter, testApp } from '../helpers/app.ts'
 import { type Client, signIn } from '../helpers/client.ts'
 import { isType, openLive } from '../helpers/frames.ts'
 import { until } from '../helpers/gateway.ts'
 
-const { url, database } = await testApp(t)
+const { url, app, database } = await testApp(t)
 const write = await logWriter(t, database)
 const client = await signIn(url)
 
@@ -55,7 +56,11 @@ t.test('more than 20 frames in a second', async t => {
 
 t.test('50 subscriptions, not 51', async t => {
   const ids = await Promise.all(Array.from({ length: 51 }, () => client.project()))
+  const lost = await client.project()
+  const { cursor: after } = await client.get(`/v1/projects/${ids[0]}`)
   const live = await ready(t)
+  await live.send({ type: 'subscribe', projectId: lost, after })
+  t.match(await live.next(isType('subscribed', lost)), { recovered: false }, 'takes no place')
   const last = ids[50]!
   for (let i = 0; i < 51; i += 17) {
     await live.send(...ids.slice(i, i + 17).map(projectId => ({ type: 'subscribe', projectId })))
@@ -63,7 +68,7 @@ t.test('50 subscriptions, not 51', async t => {
     // 20 frames a second.
     if (i < 34) await new Promise(resolve => setTimeout(resolve, 1_010))
   }
-  t.equal(live.frames.filter(isType('subscribed')).length, 50)
+  t.equal(live.frames.filter(isType('subscribed')).length, 1 + 50)
   t.match(await live.next(isType('error', last)), { problem: { code: 'rate_limited', status: 429 } })
   await write(last, 1)
   await write(ids[0]!, 1)
@@ -121,6 +126,38 @@ t.test('five that do not read hold up nobody, and miss nothing', async t => {
     Array.from({ length: 300 }, (_, i) => i + 1),
   )
   for (const { entries } of stalled) t.same(entries(), quick!.entries())
+})
+
+t.test('little is held for one that does not read, whatever it follows', async t => {
+  const client = await signIn(url)
+  const ids = await Promise.all(Array.from({ length: 6 }, () => client.project()))
+  for (const id of ids) await write(id, 200, 8_000)
+  const logs = await Promise.all(ids.map(id => client.log(id)))
+  const quick = await ready(t, client)
+  let held = 0
+  app.http.server.once('connection', (socket: Socket) => {
+    const write = socket.write as (...args: unknown[]) => boolean
+    socket.write = (...args: unknown[]) => {
+      const more = write.apply(socket, args)
+      held = Math.max(held, socket.writableLength)
+      return more
+    }
+  })
+  const stalled = await ready(t, client)
+  stalled.socket.pause()
+  for (const live of [stalled, quick])
+    await live.send(...logs.map(([{ id, projectId }]) => ({ type: 'subscribe', projectId, after: id })))
+  const count = logs.flat().length - ids.length
+  await until(async () => quick.entries().length === count)
+  t.ok(held > 1_000_000 && held < 1.5 * 1024 * 1024, `${held} bytes`)
+  stalled.socket.resume()
+  await until(async () => stalled.entries().length === count)
+  for (const { entries } of [quick, stalled])
+    for (const log of logs)
+      t.same(
+        entries().filter(({ projectId }) => projectId === log[0].projectId),
+        log.slice(1),
+      )
 })
 
 t.test('closing tells everyone to come back', async t => {

@@ -1,13 +1,15 @@
+import type { Socket } from 'node:net'
 import { mock } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { logWriter, testApp } from '../helpers/app.ts'
-import { signIn } from '../helpers/client.ts'
+import { type Json, signIn } from '../helpers/client.ts'
 import { query } from '../helpers/cluster.ts'
 import { openLive } from '../helpers/frames.ts'
 
-const { url, database } = await testApp(t)
-const _write = await logWriter(t, database)
+const { url, app, database } = await testApp(t)
+const write = await logWriter(t, database)
 const client = await signIn(url)
 const authorization = `Bearer ${client.token}`
 
@@ -43,6 +45,78 @@ t.test('a credential that came in time counts, however long it takes to look at'
   await holder.query('rollback')
   await Promise.race([answered, live.closed])
   t.match(live.frames, [{ type: 'ready' }])
+})
+
+/** A socket whose time stands still. By ticket, because those who bring a token may be made to wait for each other. */
+async function signedIn(t: Test, options: { autoPong?: boolean } = {}) {
+  const { ticket } = await client.post('/v1/auth/tickets')
+  stopClock(t)
+  const connected = new Promise<Socket>(resolve => app.http.server.once('connection', resolve))
+  const live = openLive(t, url, { query: `?ticket=${ticket}`, ...options })
+  while (live.frames.length === 0) await turn()
+  return { live, socket: await connected }
+}
+
+/** A signed-in socket that has a long log before it and reads nothing: its place at the server is full. */
+async function stalled(t: Test, waitedMs: number) {
+  const { id, projectId } = await longLog()
+  const { live, socket } = await signedIn(t)
+  mock.timers.tick(waitedMs)
+  await live.send({ type: 'subscribe', projectId, after: id })
+  live.socket.pause()
+  while (socket.writableLength < 1_000_000) await turn()
+  return { live, socket, projectId }
+}
+
+/** The first of 151 entries, of which the others are more than the kernel takes for a reader. */
+async function longLog(): Promise<Json> {
+  const projectId = await client.project()
+  await write(projectId, 1)
+  await write(projectId, 150, 80_000)
+  return (await client.get(`/v1/projects/${projectId}/events?limit=1`)).items[0]
+}
+
+t.test('a ping that is not answered within eight seconds', async t => {
+  const { live } = await signedIn(t, { autoPong: false })
+  const pinged = new Promise(resolve => live.socket.once('ping', resolve))
+  mock.timers.tick(25_000)
+  await pinged
+  mock.timers.tick(7_999)
+  await turn()
+  t.equal(live.socket.readyState, live.socket.OPEN)
+  mock.timers.tick(1)
+  t.equal(await live.closed, 4012)
+})
+
+t.test('one that has much to read is not asked for a pong meanwhile', async t => {
+  const { live } = await stalled(t, 10_000)
+  mock.timers.tick(15_000)
+  mock.timers.tick(8_000)
+  await turn()
+  live.socket.resume()
+  while (live.entries().length < 150 && live.socket.readyState === live.socket.OPEN) await turn()
+  t.equal(live.entries().length, 150)
+})
+
+t.test('one that takes nothing for half a minute is let go, and comes back from where it was', async t => {
+  const { live, socket, projectId } = await stalled(t, 0)
+  const gone = new Promise(resolve => socket.once('close', resolve))
+  mock.timers.tick(29_999)
+  t.notOk(socket.destroyed)
+  mock.timers.tick(1)
+  await gone
+  mock.timers.reset()
+  live.socket.resume()
+  await live.closed
+  const seen = live.entries()
+  t.ok(seen.length < 150, 'nothing waits for it any more')
+  const back = openLive(t, url, { headers: { authorization } })
+  await back.send({ type: 'subscribe', projectId, after: seen.at(-1).id })
+  await back.next(({ seq }) => seq === 151)
+  t.strictSame(
+    [...seen, ...back.entries()].map(({ seq }) => seq),
+    Array.from({ length: 150 }, (_, n) => n + 2),
+  )
 })
 
 t.test(

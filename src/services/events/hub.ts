@@ -1,4 +1,5 @@
 import type { Entry } from './event.ts'
+import { inParts } from './parts.ts'
 import { createRing, firstOf, type Ring } from './ring.ts'
 import { createSubscriber, LostPositionError, type Sink, type Subscriber } from './subscriber.ts'
 
@@ -100,7 +101,7 @@ export function createHub(log: HubLog, listeners: HubListeners): Hub {
   function advance(channel: Channel, entries: Entry[]) {
     channel.head = entries.at(-1)!.seq
     channel.ring.push(entries)
-    for (const subscriber of channel.subscribers) subscriber.offer(entries)
+    for (const part of inParts(entries)) for (const subscriber of channel.subscribers) subscriber.offer(part)
     onOffered?.(entries)
   }
 

@@ -1,12 +1,16 @@
 import type { Database, Db } from '../../db/client.ts'
 import { appendBatches, type Batch } from '../../db/event-batches.ts'
-import { confirmEpoch, renewEpoch } from '../../db/event-epoch.ts'
+import { confirmEpoch } from '../../db/event-epoch.ts'
 import { appendEvents, readEvents, readHeads } from '../../db/events.ts'
+import { watchEpoch } from './epoch.ts'
 import { type Chunk, decodeCursor, type Entry, encodeChunk, encodeCursor } from './event.ts'
 import { createGroupCommit } from './group-commit.ts'
 import { createHints } from './hints.ts'
 import { createHub, type Subscription } from './hub.ts'
 import { firstOf } from './ring.ts'
+
+/** Without a listening connection, nothing is made anew when the database fails over. */
+const CONFIRM_EVERY_MS = 10_000
 
 export type Append = (projectId: string, chunks: Chunk[], runId?: string) => Promise<void>
 
@@ -58,6 +62,14 @@ export async function createEventLog(options: {
   const { database, onError } = options
   const { db, pool } = database
   let epoch = await confirmEpoch(db)
+  const epochWatch = watchEpoch({
+    db,
+    known: () => epoch,
+    onChanged(found) {
+      epoch = found
+      hub.reset()
+    },
+  })
   const hub = createHub(
     {
       read: (projectId, after, limit) => readEvents(db, projectId, after, limit),
@@ -66,7 +78,7 @@ export async function createEventLog(options: {
     {
       onError,
       onOffered: options.onOffered,
-      onBackwards: () => void changeEpoch(renewEpoch(db, epoch)).catch(onError),
+      onBackwards: () => void epochWatch.renew().catch(onError),
     },
   )
   const hints =
@@ -74,17 +86,14 @@ export async function createEventLog(options: {
       ? null
       : createHints(options.url, {
           hint: hub.hint,
-          listening: () => void changeEpoch(confirmEpoch(db)).then(hub.catchUp).catch(onError),
+          listening: () => void epochWatch.confirm().then(hub.catchUp).catch(onError),
           error: onError,
         })
   const writeBatch = createGroupCommit((batches, wait) => appendBatches(pool, batches, wait), deliver)
 
-  async function changeEpoch(asked: Promise<string>) {
-    const found = await asked
-    if (found === epoch) return
-    epoch = found
-    hub.reset()
-  }
+  const confirming = hints
+    ? undefined
+    : setInterval(() => epochWatch.confirm().catch(onError), CONFIRM_EVERY_MS)
 
   function deliver(entries: Entry[]) {
     hub.deliver(entries)
@@ -116,7 +125,7 @@ export async function createEventLog(options: {
     const cursor = decodeCursor(after, projectId)
     if (!cursor) return 'not a cursor'
     // Another instance may have been the first to notice that the epoch has changed.
-    if (cursor.epoch !== '' && cursor.epoch !== epoch) await changeEpoch(confirmEpoch(db))
+    if (cursor.epoch !== '' && cursor.epoch !== epoch) await epochWatch.confirm()
     return cursor.epoch === epoch ? cursor.seq : null
   }
 
@@ -133,13 +142,16 @@ export async function createEventLog(options: {
       if (seq === 'not a cursor') return seq
       const nothing = { entries: [], more: false }
       if (seq === null) return { ...nothing, ...(await lost(projectId)) }
-      const entries = await readEvents(db, projectId, seq, limit + 1)
-      const continues = entries[0] ? firstOf(entries[0]) === seq + 1 : (await head(projectId)) === seq
+      let entries = await readEvents(db, projectId, seq, limit + 1)
+      const end = entries.length === 0 ? await head(projectId) : seq
+      // Written between the two looks, or gone.
+      if (end !== seq) entries = await readEvents(db, projectId, seq, limit + 1)
+      const continues = entries[0] ? firstOf(entries[0]) === seq + 1 : end === seq
       if (after !== undefined && !continues) return { ...nothing, ...(await lost(projectId)) }
       const more = entries.length > limit
       if (more) entries.pop()
       // With nothing kept, whoever begins goes on from the end.
-      const last = entries.at(-1)?.seq ?? (after === undefined ? await head(projectId) : seq)
+      const last = entries.at(-1)?.seq ?? end
       return { recovered: true, entries, more, cursor: encodeCursor(epoch, projectId, last) }
     },
 
@@ -158,6 +170,7 @@ export async function createEventLog(options: {
 
     async close() {
       hub.close()
+      clearInterval(confirming)
       await hints?.close()
     },
   }

@@ -1,4 +1,5 @@
 import type { Entry } from './event.ts'
+import { inParts } from './parts.ts'
 import { firstOf } from './ring.ts'
 
 /** What was being read is no longer there: the reader has to begin anew, with a snapshot. */
@@ -8,6 +9,8 @@ export class LostPositionError extends Error {
 
 /** Where a reader's entries go. `write` says whether more may follow at once; if not, `drained` tells when. */
 export interface Sink {
+  /** Another reader on the same connection may have filled it. */
+  isFull(): boolean
   write(entries: Entry[]): boolean
   drained(): Promise<void>
 }
@@ -54,7 +57,14 @@ export function createSubscriber(options: {
       if (closed()) return
       // Removed or compacted while it was on its way: no part of what was missed is shown.
       if (!page[0] || firstOf(page[0]) !== cursor + 1) throw new LostPositionError()
-      if (!send(page)) await sink.drained()
+      for (const part of inParts(page)) {
+        if (sink.isFull() || !send(part)) {
+          // What it has not taken of the page is read again, rather than kept meanwhile.
+          await sink.drained()
+          break
+        }
+        if (closed()) return
+      }
     }
   }
 
@@ -77,7 +87,7 @@ export function createSubscriber(options: {
       const fresh = entries[0]!.seq > cursor ? entries : entries.filter(entry => entry.seq > cursor)
       try {
         // A write may close its own reader.
-        if (fresh.length === 0 || send(fresh) || closed()) return
+        if (fresh.length === 0 || (!sink.isFull() && (send(fresh) || closed()))) return
       } catch (error) {
         // Whoever offers has committed already, and other readers to serve.
         return fail(error)

@@ -61,6 +61,7 @@ function setScene(t: Test) {
             taken.push(...entries.map(({ seq }) => seq))
             return true
           },
+          isFull: () => false,
           drained: () => Promise.resolve(),
         },
         error => errors.push(error),

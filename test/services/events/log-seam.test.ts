@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import t from 'tap'
@@ -9,7 +10,9 @@ for (const hints of [true, false])
   t.test(`published at full speed while 200 subscribe, hints ${hints}: no gap and no double`, async t => {
     const { open, id } = await setStage(t)
     const [here, there] = [await open(hints), await open(hints)]
-    let written = 0
+    // More than is kept in memory: many have to read the log to get to where it is being written.
+    await write(here, id, ...upTo(400))
+    let written = 400
     let over = false
     async function publish() {
       while (!over) {
@@ -19,11 +22,13 @@ for (const hints of [true, false])
       }
     }
     const publishing = [publish(), publish()]
-    const readers: Awaited<ReturnType<typeof follow>>[] = []
+    const readers: (Awaited<ReturnType<typeof follow>> & { from?: number | undefined })[] = []
     for (let i = 0; i < 100; i++) {
       for (const log of [here, there]) {
-        const from = i % 4 === 0 ? undefined : log.cursor(id, Math.floor(Math.random() * written))
-        readers.push(await follow(t, log, id, from))
+        // Now and then what only the other instance knows as yet.
+        const from = [undefined, written, ...upTo(2).map(() => Math.floor(Math.random() * written))][i % 4]
+        const after = from === undefined ? undefined : log.cursor(id, from)
+        readers.push({ ...(await follow(t, log, id, after)), from })
       }
       for (const before = written; written === before; ) await turn()
     }
@@ -34,24 +39,27 @@ for (const hints of [true, false])
       return page !== 'not a cursor' && page.entries.at(-1)?.seq
     })
     await until(async () => readers.every(({ seqs }) => seqs.length === 0 || seqs.at(-1) === head))
-    for (const { seqs } of readers) {
-      const first = seqs[0] ?? head + 1
+    for (const { seqs, from } of readers) {
+      const first = from === undefined ? (seqs[0] ?? head + 1) : from + 1
       if (seqs.some((seq, i) => seq !== first + i)) t.fail(`a gap or a double in ${seqs}`)
     }
     const whole = await follow(t, there, id, there.cursor(id, 0))
     await whole.until(head)
     t.strictSame(whole.seqs, upTo(head))
-    t.ok(head > 100, `${head} entries meanwhile`)
+    t.ok(head > 500, `${head - 400} entries meanwhile`)
   })
 
-t.test('a reader behind a network that fails: cut off, and silent', async t => {
+t.test('an instance whose network was cut catches up when it listens again, without the poll', async t => {
   const { url, open, id } = await setStage(t)
   const proxy = await tcpProxy(t, url)
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.teardown(() => mock.timers.reset())
   const [here, there] = [await open(true), await open(true, proxy.url)]
   const reader = await follow(t, there, id)
   await write(here, id, 1)
   await reader.until(1)
   proxy.cut()
+  // Announced while nobody listens over there.
   await write(here, id, 2, 3)
   await reader.until(3)
   t.strictSame(reader.seqs, [1, 2, 3])
@@ -66,7 +74,7 @@ t.test('the log went back in time: nobody continues what never was', async t => 
   for (const log of [here, there]) {
     const following = await log.follow(id, old)
     if (following === 'not a cursor' || !following.recovered) throw new Error('Cannot follow')
-    const sink = { write: () => true, drained: () => Promise.resolve() }
+    const sink = { isFull: () => false, write: () => true, drained: () => Promise.resolve() }
     following.subscription.start(sink, error => lost.push(error))
   }
   // A dump of some minutes ago is put over the data, rows and numbers alike.
@@ -87,6 +95,20 @@ t.test('the log went back in time: nobody continues what never was', async t => 
   const { values, until: reach } = await follow(t, there, id, here.cursor(id, 3))
   await reach(2)
   t.strictSame(values, ['another 4', 'another 5'])
+})
+
+t.test('without a listening connection, a failover is noticed all the same', async t => {
+  const { db, open, id } = await setStage(t)
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const log = await open(false)
+  await write(log, id, 1, 2, 3)
+  const before = log.epoch
+  const old = log.cursor(id, 1)
+  await db.execute(sql`update log_epoch set identity = 'before it'`)
+  mock.timers.tick(10_000)
+  await until(async () => log.epoch !== before)
+  t.match(await log.page(id, old, 10), { recovered: false, entries: [] })
 })
 
 t.test('after a restart the epoch is the same; in a restored database it is not', async t => {

@@ -107,6 +107,33 @@ t.test('cursors and pages', async t => {
   }
 })
 
+t.test(
+  'page after page of a log that is being written: at its end too, none is lost or left out',
+  async t => {
+    const { open, id } = await setStage(t)
+    const [here, there] = [await open(false), await open(false)]
+    let over = false
+    async function keepWriting() {
+      while (!over) await write(there, id, 'more')
+    }
+    const writing = keepWriting()
+    const seqs: number[] = []
+    let after: string | undefined
+    for (let pages = 0; pages < 100; pages++) {
+      const page = await here.page(id, after, 10)
+      if (page === 'not a cursor' || !page.recovered) {
+        t.fail(`lost after ${seqs.length}`)
+        break
+      }
+      seqs.push(...page.entries.map(({ seq }) => seq))
+      after = page.cursor
+    }
+    over = true
+    await writing
+    t.strictSame(seqs, upTo(seqs.length))
+  },
+)
+
 t.test('a reader goes on after any entry, however it goes on', async t => {
   const { open, id } = await setStage(t)
   const log = await open(false)
