@@ -51,7 +51,7 @@ export function createReaderSink(options: {
 
   return {
     // Closed, it takes everything and keeps nothing: nobody has to wait for it.
-    isFull: () => isOpen() && !stream.destroyed && stream.writableLength + bytes >= MAX_BUFFERED,
+    isFull: () => stream.writableLength + bytes >= MAX_BUFFERED && isOpen() && !stream.destroyed,
     write(entries) {
       if (!isOpen()) return true
       const added = framing(entries, log.epoch)
