@@ -51,7 +51,7 @@ export function openReader(
   socket.on('error', () => {})
   socket.on('close', () => {
     reader.closed = true
-    subscribed.reject(new Error(`Closed: ${head?.slice(0, 200)}`))
+    subscribed.reject(new Error(`${url}${options.path} closed: ${head?.slice(0, 200)}`))
   })
   subscribed.promise.catch(() => {})
   socket.on('data', (bytes: Buffer) => {
