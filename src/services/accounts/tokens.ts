@@ -67,14 +67,15 @@ export function createTokens(options: TokensOptions): Tokens {
   }
 
   async function hold(caller: Caller): Promise<Held> {
-    const account = await find(caller)
-    if (account === 'shared')
+    const found = await find(caller)
+    if (found === 'shared')
       return { kind: 'ok', value: { token: sharedToken!, account: null, refused: false } }
-    if (account) return isUsable(account) ? open(account) : replace(caller, account)
     // An account that is gone has no other in its place.
-    if (caller.accountId) return { kind: 'auth' }
+    if (!found && caller.accountId) return { kind: 'auth' }
     // The client id is stored before the first call: a repeated mint with another one would burn a second quota.
-    return replace(caller, await ensureAccount(db, caller.userId))
+    const account = found ?? (await ensureAccount(db, caller.userId))
+    // Another instance may have made it meanwhile, with its token.
+    return isUsable(account) ? open(account) : replace(caller, account)
   }
 
   async function replace(caller: Caller, account: Named): Promise<Held> {

@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import t from 'tap'
+import { ensureAccount, storeToken } from '../../../src/db/accounts.ts'
 import { createTokenVault } from '../../../src/services/accounts/token-vault.ts'
 import type { Credential } from '../../../src/services/upstream/client.ts'
 import { classify, type Outcome } from '../../../src/services/upstream/failures.ts'
@@ -32,6 +33,25 @@ t.test('fifty calls on two instances that all need the first token', async t => 
   t.match(await upstream.credits(seen[0]!), { kind: 'ok' }, 'and the token is a good one')
   t.match(await accountOf(alice.userId), { kind: 'anonymous', state: 'ready', generation: 1, mints: 1 })
   t.same(await accounts.status(alice), { kind: 'anonymous', state: 'ready' })
+})
+
+t.test('an account that another instance has just made is used with its token', async t => {
+  const { accounts, alice, db, heard, sandbox } = await setStage(t)
+  const { token } = sandbox.state.issueToken()
+  const sealedToken = createTokenVault([KEY]).seal(token, alice.userId)
+  const { seen, send } = spy()
+  let call: Promise<unknown> | undefined
+  await db.transaction(async tx => {
+    const made = await ensureAccount(tx, alice.userId)
+    await storeToken(tx, made, { sealedToken, tokenExpiresAt: null, upstreamUserId: null })
+    call = accounts.call(alice, send)
+    const waits = sql`select 1 from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock' and query like '%upstream_accounts%'`
+    while ((await db.execute(waits)).rows.length === 0) await new Promise(setImmediate)
+  })
+  t.match(await call, { kind: 'ok' })
+  t.equal(seen[0]!.token, token)
+  t.equal(heard('mint').length, 0)
 })
 
 t.test('nothing is minted before it is needed, and each user has an account of their own', async t => {
