@@ -11,8 +11,8 @@ export interface ReaderSink extends Sink {
   flush(): void
 }
 
-/** What is to be flushed at the end of this turn of the loop. Kept: garbage of every event and reader adds up. */
-const waiting: (() => void)[] = []
+/** What is to be flushed at the end of this turn of the loop. */
+let waiting: (() => void)[] = []
 
 /**
  * Writes entries to a connection while it takes them: what comes in one turn of the loop by one call of the kernel,
@@ -49,9 +49,11 @@ export function createReaderSink(options: {
     stream.uncork()
   }
 
+  /** Closed, it takes everything and keeps nothing: nobody has to wait for it. */
+  const isFull = () => stream.writableLength + bytes >= MAX_BUFFERED && isOpen() && !stream.destroyed
+
   return {
-    // Closed, it takes everything and keeps nothing: nobody has to wait for it.
-    isFull: () => stream.writableLength + bytes >= MAX_BUFFERED && isOpen() && !stream.destroyed,
+    isFull,
     write(entries) {
       if (!isOpen()) return true
       const added = framing(entries, log.epoch)
@@ -61,7 +63,7 @@ export function createReaderSink(options: {
       } else if (further === null) further = [added]
       else further.push(added)
       bytes += added.length
-      return stream.writableLength + bytes < MAX_BUFFERED
+      return !isFull()
     },
     flush,
     drained() {
@@ -75,8 +77,9 @@ export function createReaderSink(options: {
 }
 
 function flushAll() {
-  for (const flush of waiting) flush()
-  waiting.length = 0
+  const flushes = waiting
+  waiting = []
+  for (const flush of flushes) flush()
 }
 
 /** Waits until the connection takes more, or has closed; `tooSlow` is called when that takes longer than 30 s. */
