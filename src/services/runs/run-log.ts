@@ -128,27 +128,22 @@ export function createRunLog(options: { db: Db; log: EventLog; run: RunRow }): R
     }
 
     if (!work && chunks.length === 0) return undefined
-    for (const end = Date.now() + DATABASE_PATIENCE_MS; ; await sleep(DATABASE_RETRY_MS)) {
-      try {
-        if (work) await withRows(work)
-        else await textAlone()
-        batch = number
-        openMessageId = message
-        return result
-      } catch (error) {
-        if (isDatabaseDown(error) && Date.now() <= end) continue
-        if (error instanceof LostRunError && (await wasWritten(number, end))) {
-          // Only the answer to the commit was lost: what was written is what the last try came to.
-          batch = number
-          openMessageId = message
-          return result
-        }
+    const end = Date.now() + DATABASE_PATIENCE_MS
+    try {
+      await withDatabase(() => (work ? withRows(work) : textAlone()), { end })
+    } catch (error) {
+      // Only the answer to the commit may have been lost: what was written is what the last try came to.
+      const isWritten = error instanceof LostRunError && (await wasWritten(number, end))
+      if (!isWritten) {
         // A change that was rolled back must not take the text before it along.
         if (work && !isDatabaseDown(error)) pending.unshift(...chunks)
         else failure = error
         throw error
       }
     }
+    batch = number
+    openMessageId = message
+    return result
   }
 
   async function wasWritten(number: number, end: number): Promise<boolean> {
