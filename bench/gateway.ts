@@ -2,7 +2,7 @@
 import { type Server, serve } from './processes.ts'
 
 /** As `npm start` does. */
-export const FLAGS = ['--max-semi-space-size=16']
+const FLAGS = ['--max-semi-space-size=16']
 
 /** The gateway; with `PROFILE=<folder>` it leaves a CPU profile there. */
 export function startGateway(env: Record<string, string | undefined>): Promise<Server> {

@@ -28,7 +28,7 @@ export async function serve(
     env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  const server = ours(child)
+  const server = owned(child)
   let text = ''
   const listening = new Promise<string>((resolve, reject) => {
     child.once('exit', code => reject(new Error(`${script} ended with ${code}:\n${text}`)))
@@ -42,7 +42,7 @@ export async function serve(
 }
 
 /** A process that ends with this one. */
-export function ours(child: ChildProcess): Omit<Server, 'url'> {
+export function owned(child: ChildProcess): Omit<Server, 'url'> {
   running.add(child)
   child.once('exit', () => running.delete(child))
   const stop = async () => {

@@ -3,7 +3,7 @@
  * million finished ones; beside it, what one would write by hand: a job of pg-boss for each poll. First, what a claim
  * costs before and after the million. Figures move from machine to machine; the ratios are what counts.
  */
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,7 +15,7 @@ import { claimDue } from '../src/db/render-claims.ts'
 import * as schema from '../src/db/schema.ts'
 import { createTokenVault } from '../src/services/accounts/token-vault.ts'
 import { startGateway } from './gateway.ts'
-import { postmasterOf, type Server, serve } from './processes.ts'
+import { cpuSeconds, cpuSecondsBelow, postmasterOf, type Server, serve } from './processes.ts'
 
 const ACTIVE = 20_000
 const FINISHED = 1_000_000
@@ -24,7 +24,6 @@ const WARM_UP_MS = 8_000
 const MEASURED_MS = 32_000
 const CLAIMS = 100
 const BATCH = 50
-const TICKS_PER_SECOND = 100
 const KEY = { id: 'bench', secret: Buffer.alloc(32, 1) }
 
 const dataDir = await mkdtemp(join(tmpdir(), 'reelgate-bench-'))
@@ -158,15 +157,15 @@ async function measure(
   await sleep(startAt + WARM_UP_MS - Date.now())
   await fetch(`${upstream.url}/take`)
   const [gatewayBefore, postgresBefore, startedAt] = [
-    await cpuOf(server.child.pid!),
-    await cpuOfDatabase(),
+    await cpuSeconds(server.child.pid!),
+    await cpuSecondsBelow(database),
     Date.now(),
   ]
   await sleep(MEASURED_MS)
   const seconds = (Date.now() - startedAt) / 1_000
-  const percent = (ticks: number) => (ticks / TICKS_PER_SECOND / seconds) * 100
-  const gateway = percent((await cpuOf(server.child.pid!)) - gatewayBefore)
-  const postgres = percent((await cpuOfDatabase()) - postgresBefore)
+  const percent = (cpu: number) => (cpu / seconds) * 100
+  const gateway = percent((await cpuSeconds(server.child.pid!)) - gatewayBefore)
+  const postgres = percent((await cpuSecondsBelow(database)) - postgresBefore)
   const { polls, p50, p99, max } = (await (await fetch(`${upstream.url}/take`)).json()) as Figures & {
     polls: number
   }
@@ -202,23 +201,4 @@ function startPeer(upstream: string, startAt: number): Promise<Server> {
     COUNT: String(ACTIVE),
     PERIOD: String(PERIOD_MS),
   })
-}
-
-/** User and system time of a process so far, with that of its children that have ended (Linux). */
-async function cpuOf(pid: number): Promise<number> {
-  const fields =
-    (await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')).split(') ')[1]?.split(' ') ?? []
-  return [11, 12, 13, 14].reduce((sum, i) => sum + Number(fields[i] ?? 0), 0)
-}
-
-/** Postgres and all its processes. */
-async function cpuOfDatabase(): Promise<number> {
-  const pids = (await readdir('/proc')).filter(name => /^\d+$/.test(name)).map(Number)
-  const times = await Promise.all(
-    pids.map(async pid => {
-      const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
-      return pid === database || Number(stat.split(') ')[1]?.split(' ')[1]) === database ? cpuOf(pid) : 0
-    }),
-  )
-  return times.reduce((sum, time) => sum + time, 0)
 }

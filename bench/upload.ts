@@ -15,10 +15,9 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startEmbedded } from '../src/db/embedded.ts'
 import { signIn, startGateway } from './gateway.ts'
-import { cpuSeconds, ours, type Server, serve } from './processes.ts'
+import { cpuSeconds, memory, owned, type Server, serve } from './processes.ts'
 
 const MB = 1_000_000
-const MIB = 1 << 20
 // As browsers write it. Films are as good as random: a parser that looks for the boundary stumbles as often.
 const BOUNDARY = '----WebKitFormBoundary7MA4YWxkTrZu0gW'
 const chunk = randomBytes(256 * 1024)
@@ -105,11 +104,11 @@ async function parallel() {
   const pid = multipart.child.pid!
   await writeFile(`/proc/${pid}/clear_refs`, '5')
   await sendMultipart(form, size)
-  const one = await memory(pid, 'VmHWM')
+  const one = (await memory(pid)).peak
   const users = await Promise.all(Array.from({ length: files }, () => enter(multipart.url)))
   await writeFile(`/proc/${pid}/clear_refs`, '5')
   await Promise.all(users.map(user => sendMultipart(user, size)))
-  const all = await memory(pid, 'VmHWM')
+  const all = (await memory(pid)).peak
   const allowed = one + files * 2
   console.log(
     `\n${files} × ${values['parallel-mb']} MB at once: peak ${all.toFixed(0)} MiB, one alone ${one.toFixed(0)} MiB, ` +
@@ -134,7 +133,7 @@ async function row(way: Way) {
     name,
     perSecond: median(measured.map(({ perSecond }) => perSecond)),
     cpuPerGb: ours ? median(measured.map(({ cpuPerGb }) => cpuPerGb)) : null,
-    peakMib: ours ? sum(await Promise.all(pids.map(pid => memory(pid, 'VmHWM')))) : null,
+    peakMib: ours ? sum((await Promise.all(pids.map(memory))).map(({ peak }) => peak)) : null,
   }
 }
 
@@ -244,7 +243,7 @@ async function startNginx(): Promise<Server | null> {
          proxy_request_buffering off; proxy_buffering off; } } }`,
   )
   const child = spawn('nginx', ['-c', config, '-e', join(scratch, 'nginx.log')], { stdio: 'ignore' })
-  const server = ours(child)
+  const server = owned(child)
   const missing = await Promise.race([
     once(child, 'error').then(() => true),
     new Promise(resolve => setTimeout(resolve, 1_000, false)),
@@ -264,11 +263,6 @@ async function freePort(): Promise<number> {
 async function familyOf({ child: { pid } }: Server): Promise<number[]> {
   const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')
   return [pid!, ...children.split(' ').filter(Boolean).map(Number)]
-}
-
-async function memory(pid: number, field: 'VmHWM' | 'VmRSS'): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8')
-  return (Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(status)![1]) * 1024) / MIB
 }
 
 function cell(value: number | null, width: number, digits = 2): string {
